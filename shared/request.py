@@ -1,0 +1,63 @@
+"""The request as it travels from the gateway through Redis to a worker: validated once, then frozen."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Role = Literal["system", "user", "assistant"]
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True):
+    """One message of the conversation, plain text."""
+
+    role: Role
+    text: str
+
+
+class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How tokens are chosen.  The seed is always set at submission, so that any worker draws alike."""
+
+    max_tokens: int
+    seed: int
+    temperature: float = 1.0
+    """0 means greedy."""
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+
+
+class Request(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One asked response.
+
+    Version N reads what N-1 wrote and the reverse: fields are only added, with defaults, never renamed.
+    """
+
+    response_id: str
+    model: str
+    principal: str
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    keep: float = 30.0
+    """Seconds the response goes on after its last viewer left; 0 ends it at once, -1 never."""
+    queue_seconds: float = 60.0
+    run_seconds: float = 300.0
+    idempotency_key: str = ""
+    echo: dict[str, object] = {}
+    """Fields of the API that the response object shows again as they were asked."""
+    traceparent: str = ""
+    """W3C trace context of the asker, or empty."""
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Request)
+
+
+def encode(request: Request) -> bytes:
+    """Return the JSON under which the request is stored."""
+    return _encoder.encode(request)
+
+
+def decode(raw: bytes | str) -> Request:
+    """Read a stored request.  Raises msgspec.ValidationError if it is not one."""
+    return _decoder.decode(raw)

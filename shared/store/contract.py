@@ -1,0 +1,288 @@
+"""What the store promises, as two Protocols: one for gateways, one for workers.
+
+Every verb may be repeated with the same arguments after a lost reply.  A verb that cannot reach the
+server raises :class:`StoreUnavailable`; everything else it has to say is in its reply.  Times that are
+compared with stored ones are the server's alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from shared.log import Entry, LiveMessage, Reason, Status
+from shared.request import Request
+
+
+class StoreUnavailable(Exception):
+    """The server could not be asked, or its reply was lost: nothing is known, repeat the verb."""
+
+
+# ---- replies to gateways -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The request stands in the log; ``duplicate`` if it stood there before (own retry or same key)."""
+
+    response_id: str
+    created_ms: int
+    duplicate: bool
+    place: int
+    """Requests that wait before it; 0 if it is next or already claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overloaded:
+    """The waiting set is full; nothing was written."""
+
+    waiting: int
+    median_run_seconds: float | None
+    """Median of the last measured runs of this model, or None if none was measured."""
+
+
+class Refused(StrEnum):
+    """Why a gateway's verb did nothing."""
+
+    UNKNOWN = "unknown"  # no such response for this principal
+    GONE = "gone"  # the log was lost or expired
+    BEHIND = "behind"  # the log ends before the cursor; its owner will write again: ask later
+    RESET = "reset"  # what the reader has seen is not what the log holds
+    OUT_OF_RANGE = "out_of_range"  # the cursor lies beyond the end of an ended response
+    STORAGE_FULL = "storage_full"  # the server is out of memory; nothing was written
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What a reader misses: the entries with ``upto > next``, in order, and where the log stands."""
+
+    request: Request
+    created_ms: int
+    status: Status
+    last: int
+    epoch: int
+    entries: tuple[Entry, ...]
+    place: int | None
+    """Requests that wait before it, while it waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The response has ended; ``status`` says how, and ``already`` that it had before."""
+
+    status: Status
+    already: bool
+
+
+class WorkerInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a worker announces of itself every few seconds."""
+
+    worker: str
+    model: str
+    build: str
+    """Fingerprint ``engine|revision|dtype``: only an equal one continues a started response exactly."""
+    context_length: int
+    slots: int
+    running: int = 0
+    draining: bool = False
+    created: int = 0
+    """Unix seconds at which the model was made, as ``GET /v1/models`` shows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A worker's announcement and whether its lease still stands."""
+
+    info: WorkerInfo
+    alive: bool
+
+
+# ---- replies to workers --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lease on one response: who owns it, under which epoch, and what was logged before."""
+
+    request: Request
+    queue_id: str
+    nonce: str
+    epoch: int
+    upto: int
+    created_ms: int
+    queued_ms: int
+    """Time from submission to this claim."""
+    attempts: int
+    entries: tuple[Entry, ...]
+    """The whole log, so that a hand-over continues from its token ids."""
+
+    @property
+    def response_id(self) -> str:
+        return self.request.response_id
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """One delta to be logged: becomes entry ``<epoch>-<upto>``."""
+
+    response_id: str
+    epoch: int
+    upto: int
+    text: str
+    """JSON-escaped."""
+    ids: tuple[int, ...]
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class AppendReply(StrEnum):
+    """Answer to one append; the others in the batch are not affected."""
+
+    OK = "ok"
+    UNWATCHED = "unwatched"  # logged, but no gateway listened: a hint, the leases decide
+    REFUSED = "refused"  # the id does not grow: ask `why`
+    GONE = "gone"  # no such log: ask `why`
+    STORAGE_FULL = "storage_full"  # the server is out of memory; append again later
+
+
+class Standing(StrEnum):
+    """Whether a response is still ours."""
+
+    OURS = "ours"
+    FENCED = "fenced"  # another worker has it
+    ENDED = "ended"  # somebody ended it
+    GONE = "gone"  # its log or hash was lost
+    LEFT = "left"  # renew only: its last viewer left long enough ago; finish it so
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Answer to `why`: the standing, and where the log ends (meaningful for OURS alone)."""
+
+    standing: Standing
+    last: int
+
+
+class FinishReply(StrEnum):
+    """Answer to `finish`."""
+
+    OK = "ok"
+    BEHIND = "behind"  # the log does not end where the owner says: ask `why`, repair, finish again
+    FENCED = "fenced"
+    ENDED = "ended"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """Times of the store, in seconds."""
+
+    lease: float = 10.0
+    """A worker's lease; renewed every third of it."""
+    attachment: float = 25.0
+    """A viewer's lease; refreshed by `follow`."""
+    retention: float = 600.0
+    """How long a log is kept after its ending."""
+    fit: float = 30.0
+    """After the lease, how long a started response waits for a worker of an equal build."""
+
+
+class GatewayStore(Protocol):
+    """The verbs of a gateway."""
+
+    async def submit(self, request: Request, watcher: str | None, bound: int) -> Submitted | Overloaded | Refused:
+        """Check the bound, write request and log, enqueue and ring the bell, in one atomic step.
+
+        ``watcher`` is attached from the start; None leaves the response unattended (background).
+        ``bound`` is the greatest number of waiting requests of this model in the partition.
+        """
+
+    async def cancel(self, response_id: str, principal: str) -> Cancelled | Refused:
+        """End the response at once, whatever its state."""
+
+    async def follow(
+        self, response_id: str, principal: str, watcher: str | None, after: int, epoch: int | None
+    ) -> Followed | Refused:
+        """Attach (unless ``watcher`` is None) and return what comes after sequence number ``after``.
+
+        ``after`` is -1 for everything; ``epoch`` is that of the last event seen, or None if unknown.
+        """
+
+    async def detach(self, response_id: str, watcher: str) -> None:
+        """Say that the watcher has left; `keep` counts from now if it was the last."""
+
+    async def workers(self) -> Sequence[Announced]:
+        """All announced workers, also lately dead ones."""
+
+    async def waiting(self, model: str) -> int:
+        """Accepted requests of the model that no worker has claimed yet."""
+
+    async def sweep(self, model: str) -> int:
+        """End what passed its deadline or was left; return how many.  One process at a time does it."""
+
+    async def ping(self) -> None:
+        """Raise StoreUnavailable unless the server answers."""
+
+
+OnLive = Callable[[str, LiveMessage], None]
+"""Called on the event loop with the response id and each live message, in the order of the link."""
+
+
+class Live(Protocol):
+    """The fast path: one subscriber connection per process.  May lose messages; the log never does.
+
+    It is made with an :data:`OnLive` callback and a second one that is called after every new link,
+    when all subscriptions stand again and whatever was published in between has been missed.
+    """
+
+    async def subscribe(self, response_id: str) -> None:
+        """Return once the server has confirmed the subscription."""
+
+    def unsubscribe(self, response_id: str) -> None:
+        """Stop listening."""
+
+
+class WorkerStore(Protocol):
+    """The verbs of a worker.  The store is made for one worker: its name, model and build are fixed."""
+
+    async def claim(self, room: int, solo: Callable[[], bool]) -> Sequence[Claim]:
+        """Take up to ``room`` responses: handed-over ones before waiting ones.
+
+        ``solo()`` says, asked before each, whether a suspect (one that died without progress) may be
+        admitted now, alone.  Once one is taken nothing more is.
+        """
+
+    async def append(self, batch: Sequence[Append]) -> Sequence[AppendReply]:
+        """Log and publish one step's deltas in one round trip; one reply each, in order."""
+
+    async def why(self, claims: Sequence[Claim]) -> Sequence[Why]:
+        """Ask how each claim stands: after a refusal, and before the first append on a new link."""
+
+    @property
+    def link(self) -> int:
+        """Number of the connection to the server; another number means `why` must be asked anew."""
+
+    async def renew(self, claims: Sequence[Claim]) -> Sequence[Standing]:
+        """Extend the leases of the claims that are still ours."""
+
+    async def release(self, claim: Claim) -> None:
+        """Hand over: make the response takeable now, without counting an attempt."""
+
+    async def finish(self, claim: Claim, upto: int, reason: Reason, message: str = "") -> FinishReply:
+        """Write the ending after event ``upto``."""
+
+    async def announce(self, info: WorkerInfo) -> None:
+        """Make this worker known for a lease."""
+
+    async def retire(self) -> None:
+        """Take this worker's announcement back."""
+
+    async def bell(self, seconds: float) -> None:
+        """Sleep until work may have come, at most ``seconds``."""
+
+    async def ping(self) -> None:
+        """Raise StoreUnavailable unless the server answers."""
