@@ -1,0 +1,1 @@
+"""The gateway: terminates sockets and HTTP, relays logs and live channels; holds nothing else."""

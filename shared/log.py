@@ -45,6 +45,7 @@ class Status(StrEnum):
 
     @property
     def terminal(self) -> bool:
+        """Whether the response has ended."""
         return self not in (Status.QUEUED, Status.RUNNING)
 
 

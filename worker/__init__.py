@@ -1,0 +1,1 @@
+"""The worker: claims responses, computes them in steps, appends to their logs."""

@@ -1,0 +1,1 @@
+"""The store: its contract, the Redis verbs, the live reader, and a twin in memory."""

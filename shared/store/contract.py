@@ -18,7 +18,7 @@ from shared.log import Entry, LiveMessage, Reason, Status
 from shared.request import Request
 
 
-class StoreUnavailable(Exception):
+class StoreUnavailable(Exception):  # noqa: N818 - a state of the world, not a mistake
     """The server could not be asked, or its reply was lost: nothing is known, repeat the verb."""
 
 
@@ -68,6 +68,23 @@ class Followed:
     entries: tuple[Entry, ...]
     place: int | None
     """Requests that wait before it, while it waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """One viewer's attachment to one response."""
+
+    response_id: str
+    watcher: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attended:
+    """Where a log stands, for a reader that hears nothing: it follows if this is beyond what it has."""
+
+    status: Status
+    last: int
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +139,7 @@ class Claim:
 
     @property
     def response_id(self) -> str:
+        """The response claimed."""
         return self.request.response_id
 
 
@@ -194,12 +212,17 @@ class Leases:
 class GatewayStore(Protocol):
     """The verbs of a gateway."""
 
-    async def submit(self, request: Request, watcher: str | None, bound: int) -> Submitted | Overloaded | Refused:
+    async def submit(
+        self, request: Request, watcher: str | None, bound: int
+    ) -> Submitted | Overloaded | Refused:
         """Check the bound, write request and log, enqueue and ring the bell, in one atomic step.
 
         ``watcher`` is attached from the start; None leaves the response unattended (background).
         ``bound`` is the greatest number of waiting requests of this model in the partition.
         """
+
+    def partition_for(self, principal: str, idempotency_key: str, draw: int) -> int:
+        """Choose the partition of a new response: by its idempotency key if any, else by ``draw``."""
 
     async def cancel(self, response_id: str, principal: str) -> Cancelled | Refused:
         """End the response at once, whatever its state."""
@@ -212,14 +235,20 @@ class GatewayStore(Protocol):
         ``after`` is -1 for everything; ``epoch`` is that of the last event seen, or None if unknown.
         """
 
+    async def attend(self, watches: Sequence[Watch]) -> Sequence[Attended | None]:
+        """Refresh attachment leases and say where each log ends; None if it is gone.
+
+        The cheap look of the timer that re-checks silent readers, in one round trip for all of them.
+        """
+
     async def detach(self, response_id: str, watcher: str) -> None:
         """Say that the watcher has left; `keep` counts from now if it was the last."""
 
     async def workers(self) -> Sequence[Announced]:
-        """All announced workers, also lately dead ones."""
+        """Return all announced workers, also lately dead ones."""
 
     async def waiting(self, model: str) -> int:
-        """Accepted requests of the model that no worker has claimed yet."""
+        """Count the accepted requests of the model that no worker has claimed yet."""
 
     async def sweep(self, model: str) -> int:
         """End what passed its deadline or was left; return how many.  One process at a time does it."""
@@ -256,8 +285,11 @@ class WorkerStore(Protocol):
         admitted now, alone.  Once one is taken nothing more is.
         """
 
-    async def append(self, batch: Sequence[Append]) -> Sequence[AppendReply]:
-        """Log and publish one step's deltas in one round trip; one reply each, in order."""
+    async def append(self, batch: Sequence[Append], link: int | None = None) -> Sequence[AppendReply]:
+        """Log and publish one step's deltas in one round trip; one reply each, in order.
+
+        With ``link`` they go out on that very link or not at all (StoreUnavailable).
+        """
 
     async def why(self, claims: Sequence[Claim]) -> Sequence[Why]:
         """Ask how each claim stands: after a refusal, and before the first append on a new link."""

@@ -1,0 +1,63 @@
+"""How entries are spelled in a stream: short field names, numbers as decimal text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shared.log import CLOSING, PROLOGUE, Entry, Kind, Reason
+from shared.store.contract import Append
+
+_COVERS = {Kind.QUEUED: 1, Kind.STARTED: PROLOGUE - 1, Kind.DELTA: 1, Kind.HANDED: 0, Kind.ENDED: CLOSING}
+
+
+def decode_entry(raw: Sequence[object]) -> Entry:
+    """Turn ``[id, [field, value, ...]]`` as the server replies it into an Entry."""
+    raw_id, raw_fields = raw
+    epoch, _, upto = text_of(raw_id).partition("-")
+    fields = _pairs(raw_fields)
+    kind = Kind(fields["k"])
+    prompt, _, cached = fields.get("p", "0 0").partition(" ")
+    return Entry(
+        epoch=int(epoch),
+        upto=int(upto),
+        kind=kind,
+        covers=int(fields["n"]) if "n" in fields else _COVERS[kind],
+        at=int(fields.get("at", 0)),
+        text=fields.get("t", ""),
+        ids=decode_ids(fields.get("i", "")),
+        prompt_tokens=int(prompt),
+        cached_tokens=int(cached),
+        reason=Reason(fields["r"]) if "r" in fields else None,
+        message=fields.get("m", ""),
+        owner=fields.get("w", ""),
+        marked=fields.get("x", ""),
+    )
+
+
+def append_arguments(append: Append) -> tuple[str, ...]:
+    """Return one sequence's ARGV of ``append.lua``."""
+    usage = f"{append.prompt_tokens} {append.cached_tokens}" if append.prompt_tokens else ""
+    return (
+        f"{append.epoch}-{append.upto}",
+        f"{append.upto} 1 d {append.epoch} ",
+        append.text,
+        ",".join(map(str, append.ids)),
+        usage,
+    )
+
+
+def decode_ids(text: str) -> tuple[int, ...]:
+    """Read token ids as :func:`append_arguments` spells them."""
+    return tuple(map(int, text.split(","))) if text else ()
+
+
+def text_of(raw: object) -> str:
+    """Return a reply that must be text (or a number) as text."""
+    return raw.decode() if isinstance(raw, bytes) else str(raw)
+
+
+def _pairs(raw: object) -> dict[str, str]:
+    if not isinstance(raw, list):
+        raise TypeError(f"fields of an entry, not {type(raw).__name__}")
+    texts = [text_of(item) for item in raw]
+    return dict(zip(texts[::2], texts[1::2], strict=True))

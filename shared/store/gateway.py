@@ -1,0 +1,237 @@
+"""The gateway's verbs on a Redis or Valkey server."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from shared.log import Status, partition_of
+from shared.request import Request, decode, encode
+from shared.store import keys
+from shared.store.codec import decode_entry, text_of
+from shared.store.contract import (
+    Announced,
+    Attended,
+    Cancelled,
+    Followed,
+    Leases,
+    Overloaded,
+    Refused,
+    Submitted,
+    Watch,
+    WorkerInfo,
+)
+from shared.store.link import Link, ServerError
+from shared.store.scripts import load_scripts
+
+_SWEEP_TERM_MS = 1500
+_SWEEP_MOST = 256
+_CONSUMER_FORGOTTEN_MS = 3_600_000
+
+
+class RedisGatewayStore:
+    """GatewayStore over one link.  See the contract for what each verb promises."""
+
+    def __init__(self, link: Link, *, name: str, partitions: int = 1, leases: Leases | None = None) -> None:
+        self._link = link
+        self._name = name
+        self._partitions = partitions
+        self._scripts = load_scripts()
+        leases = leases or Leases()
+        self._attachment = _ms(leases.attachment)
+        self._retention = _ms(leases.retention)
+
+    def partition_for(self, principal: str, idempotency_key: str, draw: int) -> int:
+        """Choose the partition of a new response: by its idempotency key, else by ``draw``."""
+        if idempotency_key:
+            return keys.idempotency_partition(principal, idempotency_key, self._partitions)
+        return draw % self._partitions
+
+    async def submit(
+        self, request: Request, watcher: str | None, bound: int
+    ) -> Submitted | Overloaded | Refused:
+        """Check the bound, write request and log, enqueue and ring the bell, in one atomic step."""
+        try:
+            reply = await self._submit(request, watcher, bound)
+        except ServerError as error:
+            if error.out_of_memory:
+                return Refused.STORAGE_FULL
+            raise
+        head = text_of(reply[0])
+        if head == "overloaded":
+            return Overloaded(int(reply[1]), _median_seconds(reply[2:]))
+        if head == "duplicate":
+            return Submitted(text_of(reply[1]), int(reply[2]), duplicate=True, place=int(reply[3]))
+        return Submitted(request.response_id, int(reply[1]), duplicate=False, place=int(reply[2]))
+
+    async def _submit(self, request: Request, watcher: str | None, bound: int) -> list[Any]:
+        names = keys.of_response(request.response_id)
+        partition = partition_of(request.response_id)
+        with_key = (
+            (keys.idempotency(partition, request.principal, request.idempotency_key),)
+            if request.idempotency_key
+            else ()
+        )
+        reply: list[Any] = await self._link.script(
+            self._scripts["submit"],
+            (
+                *names.all,
+                *keys.of_model(partition, request.model),
+                keys.bell(partition, request.model),
+                *with_key,
+            ),
+            request.response_id,
+            encode(request),
+            request.principal,
+            max(1, bound // self._partitions),
+            watcher or "",
+            self._attachment,
+            _ms(request.keep) if request.keep >= 0 else -1,
+            _ms(request.queue_seconds),
+            _ms(request.run_seconds),
+            self._retention,
+            request.model,
+        )
+        return reply
+
+    async def cancel(self, response_id: str, principal: str) -> Cancelled | Refused:
+        """End the response at once, whatever its state."""
+        names = keys.of_response(response_id)
+        reply = await self._link.script(
+            self._scripts["cancel"], names.all, response_id, principal, self._retention
+        )
+        head = text_of(reply[0])
+        if head == "unknown":
+            return Refused.UNKNOWN
+        return Cancelled(Status(text_of(reply[1])), already=head == "already")
+
+    async def follow(
+        self, response_id: str, principal: str, watcher: str | None, after: int, epoch: int | None
+    ) -> Followed | Refused:
+        """Attach (unless ``watcher`` is None) and return what comes after sequence number ``after``."""
+        names = keys.of_response(response_id)
+        reply = await self._link.script(
+            self._scripts["follow"],
+            names.all,
+            response_id,
+            principal,
+            watcher or "",
+            self._attachment,
+            after + 1,
+            "" if epoch is None else epoch,
+        )
+        head = text_of(reply[0])
+        if head != "ok":
+            return Refused(head)
+        _, status, last, at_epoch, created, body, place, entries = reply
+        return Followed(
+            request=decode(body),
+            created_ms=int(created),
+            status=Status(text_of(status)),
+            last=int(last),
+            epoch=int(at_epoch),
+            entries=tuple(map(decode_entry, entries)),
+            place=int(place) if int(place) >= 0 else None,
+        )
+
+    async def attend(self, watches: Sequence[Watch]) -> Sequence[Attended | None]:
+        """Refresh attachments and say where each log ends."""
+        calls = []
+        for watch in watches:
+            names = keys.of_response(watch.response_id)
+            calls.append(
+                self._link.script(
+                    self._scripts["attend"],
+                    (names.hash, names.log, names.attachments),
+                    watch.watcher,
+                    self._attachment,
+                )
+            )
+        return [_attended(reply) for reply in await asyncio.gather(*calls)]
+
+    async def detach(self, response_id: str, watcher: str) -> None:
+        """Say that the watcher has left; `keep` counts from now if it was the last."""
+        names = keys.of_response(response_id)
+        await self._link.script(
+            self._scripts["detach"], names.all, response_id, watcher, self._attachment, self._retention
+        )
+
+    async def workers(self) -> Sequence[Announced]:
+        """Return all announced workers, also lately dead ones."""
+        seconds, _ = await self._link.command("TIME")
+        raw = await self._link.command("HGETALL", keys.WORKERS)
+        values = raw.values() if isinstance(raw, dict) else raw[1::2]
+        return [announced(value, int(seconds)) for value in values]
+
+    async def waiting(self, model: str) -> int:
+        """Count the accepted requests of the model that no worker has claimed yet."""
+        total = 0
+        for partition in range(self._partitions):
+            total += int(await self._link.command("ZCARD", keys.of_model(partition, model)[1]))
+        return total
+
+    async def sweep(self, model: str) -> int:
+        """End what passed its deadline or was left; return how many."""
+        ended = 0
+        for partition in range(self._partitions):
+            queue, waiting, _ = keys.of_model(partition, model)
+            candidates = await self._link.script(
+                self._scripts["sweep"],
+                (keys.sweeper(partition, model), keys.deadlines(partition), waiting, queue),
+                self._name,
+                _SWEEP_TERM_MS,
+                _SWEEP_MOST,
+                _CONSUMER_FORGOTTEN_MS,
+            )
+            for candidate in dict.fromkeys(map(text_of, candidates)):
+                ended += int(await self._expire(candidate))
+        return ended
+
+    async def _expire(self, response_id: str) -> Any:
+        return await self._link.script(
+            self._scripts["expire"],
+            keys.of_response(response_id).all,
+            response_id,
+            self._attachment,
+            self._retention,
+        )
+
+    async def ping(self) -> None:
+        """Raise StoreUnavailable unless the server answers."""
+        await self._link.command("PING")
+
+
+class _Announcement(msgspec.Struct, frozen=True, array_like=True):
+    """What the hash of workers holds: the end of the lease (server seconds), and the announcement."""
+
+    until: float
+    info: WorkerInfo
+
+
+def announcement(info: WorkerInfo, until: float) -> bytes:
+    """Spell an announcement as the hash of workers holds it."""
+    return msgspec.json.encode(_Announcement(until, info))
+
+
+def announced(raw: bytes, now: float) -> Announced:
+    """Read an announcement; ``now`` is the server's time in seconds."""
+    entry = msgspec.json.decode(raw, type=_Announcement)
+    return Announced(entry.info, alive=now < entry.until)
+
+
+def _attended(reply: list[Any]) -> Attended | None:
+    if not reply:
+        return None
+    return Attended(Status(text_of(reply[0])), int(reply[1]), int(reply[2]))
+
+
+def _median_seconds(times: Sequence[Any]) -> float | None:
+    return statistics.median(int(ms) for ms in times) / 1000 if times else None
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

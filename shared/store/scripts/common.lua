@@ -1,0 +1,94 @@
+-- Shared by the verbs that may end a response.  The loader puts it between a script's first line and its
+-- body.  Not a verb itself.
+--
+-- Every verb that may end a response takes the same KEYS first:
+--   1 hash  2 log  3 channel  4 attachments  5 deadlines, and, where the caller knows the model,
+--   6 queue  7 waiting  8 times
+-- Where it does not, the last three are made from the hash's own field: same tag, same slot.
+local HASH, LOG, CHANNEL, ATTACHED, DEADLINES = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local QUEUE, WAITING, TIMES = KEYS[6], KEYS[7], KEYS[8]
+local GROUP = 'w'
+if not QUEUE then
+  local tag, model = string.match(HASH, '^({p%d+})'), redis.call('HGET', HASH, 'model') or ''
+  QUEUE, WAITING, TIMES = tag .. 'q:' .. model, tag .. 'w:' .. model, tag .. 't:' .. model
+end
+
+-- Server time in milliseconds: the only clock that stored times are compared with.
+local function clock()
+  local t = redis.call('TIME')
+  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+end
+
+-- Lua 5.1 writes large numbers as 1.8e+12; Redis wants all digits.
+local function int(x)
+  return string.format('%.0f', x)
+end
+
+-- The log's last id as (epoch, upto), or nil if there is no log.
+local function tail()
+  local last = redis.call('XREVRANGE', LOG, '+', '-', 'COUNT', 1)
+  if #last == 0 then return nil end
+  local epoch, upto = string.match(last[1][1], '(%d+)%-(%d+)')
+  return tonumber(epoch), tonumber(upto)
+end
+
+local function is_terminal(status)
+  return status ~= 'queued' and status ~= 'running'
+end
+
+-- Take the delivered entry out of the queue.  An undelivered one stays: deleting it would make the
+-- group's lag nil; the next claim drops it.
+local function acknowledge(queue_id)
+  redis.call('XACK', QUEUE, GROUP, queue_id)
+  redis.call('XDEL', QUEUE, queue_id)
+end
+
+-- Write the terminal entry `epoch-(last + covers)`, publish it, and let everything of the response expire.
+local function write_ending(id, epoch, last, covers, status, reason, message, retention, now)
+  local upto = int(last + covers)
+  local added = redis.call('XADD', LOG, 'NOMKSTREAM', int(epoch) .. '-' .. upto,
+    'k', 'e', 'n', covers, 'at', int(now), 'r', reason, 'm', message)
+  redis.call('HSET', HASH, 'status', status, 'reason', reason, 'ended', int(now), 'epoch', int(epoch))
+  redis.call('ZREM', WAITING, id)
+  redis.call('ZREM', DEADLINES, id)
+  for _, key in ipairs({HASH, LOG, ATTACHED}) do redis.call('PEXPIRE', key, retention) end
+  if added then
+    redis.call('SPUBLISH', CHANNEL, upto .. ' ' .. covers .. ' e ' .. int(epoch) .. ' ' .. reason)
+  end
+end
+
+-- End a response that is not ended, at once and whoever owns it: a new epoch fences the owner.
+local function end_now(id, status, reason, message, retention, now)
+  local was, epoch, queue_id = unpack(redis.call('HMGET', HASH, 'status', 'epoch', 'queue_id'))
+  local _, last = tail()
+  if was == 'queued' then
+    write_ending(id, 0, last or 1, 1, status, reason, message, retention, now)
+    return
+  end
+  if not last then status, reason = 'failed', 'log_lost' end
+  write_ending(id, math.max(tonumber(epoch) + 1, now), last or 0, 4, status, reason, message, retention, now)
+  redis.call('HSET', HASH, 'owner', '')
+  acknowledge(queue_id)
+end
+
+-- Whether the last viewer left longer than `keep` ago.  A server that was down looks as if everybody had
+-- left, so nobody is judged before it has been up for longer than `keep` and one attachment lease.
+local function is_left(attachment, now)
+  local keep = tonumber(redis.call('HGET', HASH, 'keep'))
+  if keep < 0 then return false end
+  local latest = redis.call('ZREVRANGE', ATTACHED, 0, 0, 'WITHSCORES')
+  if #latest == 0 or tonumber(latest[2]) + keep >= now then return false end
+  local up = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
+  return up * 1000 > keep + attachment
+end
+
+-- The ending that is due by itself, as (status, reason), or nil.
+local function due(id, attachment, now)
+  local deadline = redis.call('ZSCORE', DEADLINES, id)
+  if deadline and tonumber(deadline) < now then
+    if redis.call('HGET', HASH, 'status') == 'queued' then return 'failed', 'queue_timeout' end
+    return 'incomplete', 'time_limit'
+  end
+  if is_left(attachment, now) then return 'cancelled', 'left' end
+  return nil
+end

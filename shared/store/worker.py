@@ -1,0 +1,299 @@
+"""The worker's verbs on a Redis or Valkey server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from shared.log import STATUS_OF, Entry, Kind, Reason, partition_of
+from shared.request import decode
+from shared.store import keys
+from shared.store.codec import append_arguments, decode_entry, text_of
+from shared.store.contract import (
+    Append,
+    AppendReply,
+    Claim,
+    FinishReply,
+    Leases,
+    Standing,
+    Why,
+    WorkerInfo,
+)
+from shared.store.gateway import announcement
+from shared.store.link import Link, ServerError
+from shared.store.live import ChannelReader
+from shared.store.scripts import load_scripts
+
+MOST_ATTEMPTS = 3
+"""Deaths in a row, without progress, after which a response is not tried again."""
+MOST_DEATHS = 8
+"""Deaths in all."""
+_DAY = 86_400
+_STANDINGS = {
+    1: Standing.OURS,
+    0: Standing.LEFT,
+    -1: Standing.GONE,
+    -2: Standing.ENDED,
+    -3: Standing.FENCED,
+}
+
+
+class RedisWorkerStore:
+    """WorkerStore over one link, for one worker.  See the contract for what each verb promises."""
+
+    def __init__(  # noqa: PLR0913 - what a worker is, said once by app.py
+        self,
+        link: Link,
+        url: str,
+        *,
+        worker: str,
+        model: str,
+        build: str,
+        partitions: int = 1,
+        leases: Leases | None = None,
+    ) -> None:
+        self._link = link
+        self._rung = asyncio.Event()
+        self._bell_reader = ChannelReader(url, lambda _channel, _message: self._rung.set(), self._rung.set)
+        self._bell_reader.start()
+        self._worker = worker
+        self._model = model
+        self._build = build
+        self._partitions = partitions
+        self._scripts = load_scripts()
+        self._leases = leases or Leases()
+        self._lease = _ms(self._leases.lease)
+        self._trusted_link = (0, 0.0)
+        self._first = 0
+
+    @property
+    def link(self) -> int:
+        """Number of the connection to the server."""
+        return self._link.number
+
+    # ---- taking ----
+
+    async def claim(self, room: int, solo: Callable[[], bool]) -> Sequence[Claim]:
+        """Take up to ``room`` responses: handed-over ones before waiting ones."""
+        claims: list[Claim] = []
+        for mode in ("handed", "new"):
+            for partition in self._rotated():
+                if len(claims) < room:
+                    await self._claim_from(partition, mode, room, solo, claims)
+                if any(claim.attempts > 1 for claim in claims):
+                    return claims
+        return claims
+
+    async def _claim_from(
+        self, partition: int, mode: str, room: int, solo: Callable[[], bool], claims: list[Claim]
+    ) -> None:
+        if mode == "handed" and self._idle_times_trusted():
+            mode = "all"
+        for queue_id, response_id in await self._take(partition, mode, room - len(claims)):
+            alone = solo() and not claims
+            claim = await self._claim_one(queue_id, response_id, alone)
+            if claim is not None:
+                claims.append(claim)
+
+    def _rotated(self) -> list[int]:
+        """Return all partitions, another one first each time, so that none is always last."""
+        self._first = (self._first + 1) % self._partitions
+        return [(self._first + n) % self._partitions for n in range(self._partitions)]
+
+    def _idle_times_trusted(self) -> bool:
+        """Idle time runs while the server is down: trust it one lease after a new link."""
+        now = asyncio.get_running_loop().time()
+        number, since = self._trusted_link
+        if number != self._link.number:
+            self._trusted_link = (self._link.number, now)
+            return False
+        return now - since >= self._leases.lease
+
+    async def _take(self, partition: int, mode: str, count: int) -> list[tuple[str, str]]:
+        queue = keys.of_model(partition, self._model)[0]
+        try:
+            reply = await self._link.script(
+                self._scripts["take"], (queue,), self._worker, self._lease, count, mode
+            )
+        except ServerError as error:
+            if "NOGROUP" not in str(error):
+                raise
+            await self._make_group(queue)
+            return []
+        flat = list(map(text_of, reply))
+        return list(zip(flat[::2], flat[1::2], strict=True))
+
+    async def _make_group(self, queue: str) -> None:
+        """Make the group at 0: what was accepted before any worker came is not missed."""
+        try:
+            await self._link.command("XGROUP", "CREATE", queue, keys.GROUP, "0", "MKSTREAM")
+        except ServerError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+
+    async def _claim_one(self, queue_id: str, response_id: str, alone: bool) -> Claim | None:
+        nonce = secrets.token_hex(8)
+        names = keys.of_response(response_id)
+        claiming = self._link.script(
+            self._scripts["claim"],
+            self._keys(response_id),
+            response_id,
+            self._worker,
+            nonce,
+            queue_id,
+            "1" if alone else "0",
+            self._build,
+            self._lease,
+            _ms(self._leases.attachment),
+            _ms(self._leases.retention),
+            _ms(self._leases.fit),
+            MOST_ATTEMPTS,
+            MOST_DEATHS,
+        )
+        reply = await claiming
+        if text_of(reply[0]) != "ok":
+            return None
+        _, epoch, upto, body, created, attempts = reply
+        # Once the claimed entry stands nobody else can write: the log may be read apart.
+        log = tuple(map(decode_entry, await self._link.command("XRANGE", names.log, "-", "+")))
+        if not log or log[-1].upto != int(upto):
+            return None  # the server lost a tail just now: give the claim up, never wait
+        return Claim(
+            request=decode(body),
+            queue_id=queue_id,
+            nonce=nonce,
+            epoch=int(epoch),
+            upto=int(upto),
+            created_ms=int(created),
+            queued_ms=_started_ms(log) - int(created),
+            attempts=int(attempts),
+            entries=log,
+        )
+
+    # ---- writing ----
+
+    async def append(self, batch: Sequence[Append], link: int | None = None) -> Sequence[AppendReply]:
+        """Log and publish one step's deltas in one round trip; one reply each, in order."""
+        names: list[str] = []
+        arguments: list[str] = []
+        for append in batch:
+            response = keys.of_response(append.response_id)
+            names += [response.log, response.channel]
+            arguments += append_arguments(append)
+        try:
+            replies = await self._link.script(self._scripts["append"], tuple(names), *arguments, link=link)
+        except ServerError as error:
+            if error.out_of_memory:
+                return [AppendReply.STORAGE_FULL] * len(batch)
+            raise
+        return list(map(_append_reply, replies))
+
+    async def why(self, claims: Sequence[Claim]) -> Sequence[Why]:
+        """Ask how each claim stands."""
+        names: list[str] = []
+        for claim in claims:
+            response = keys.of_response(claim.response_id)
+            names += [response.hash, response.log]
+        replies = await self._link.script(
+            self._scripts["why"], tuple(names), *(claim.nonce for claim in claims)
+        )
+        return [Why(Standing.OURS, int(n)) if int(n) > 0 else Why(_STANDINGS[int(n)], 0) for n in replies]
+
+    async def renew(self, claims: Sequence[Claim]) -> Sequence[Standing]:
+        """Extend the leases of the claims that are still ours."""
+        calls = [
+            self._link.script(
+                self._scripts["renew"],
+                self._keys(claim.response_id),
+                self._worker,
+                claim.nonce,
+                claim.queue_id,
+                _ms(self._leases.attachment),
+                _ms(self._leases.retention),
+            )
+            for claim in claims
+        ]
+        replies = await asyncio.gather(*calls)
+        return [_STANDINGS[int(reply)] for reply in replies]
+
+    async def release(self, claim: Claim) -> None:
+        """Hand over: make the response takeable now, without counting an attempt."""
+        bell = keys.bell(partition_of(claim.response_id), self._model)
+        await self._link.script(
+            self._scripts["release"],
+            (*self._keys(claim.response_id), bell),
+            claim.nonce,
+            claim.queue_id,
+            self._lease,
+        )
+
+    async def finish(self, claim: Claim, upto: int, reason: Reason, message: str = "") -> FinishReply:
+        """Write the ending after event ``upto``."""
+        reply = await self._link.script(
+            self._scripts["finish"],
+            self._keys(claim.response_id),
+            claim.response_id,
+            claim.nonce,
+            upto,
+            STATUS_OF[reason],
+            reason,
+            message,
+            _ms(self._leases.retention),
+        )
+        return FinishReply(text_of(reply))
+
+    # ---- being known ----
+
+    async def announce(self, info: WorkerInfo) -> None:
+        """Make this worker known for a lease."""
+        seconds, micros = await self._link.command("TIME")
+        now = int(seconds) + int(micros) / 1e6
+        raw = announcement(info, now + self._leases.lease)
+        await self._link.command("HSET", keys.WORKERS, info.worker, raw)
+        await self._link.command("EXPIRE", keys.WORKERS, _DAY)
+
+    async def retire(self) -> None:
+        """Take this worker's announcement back."""
+        await self._link.command("HDEL", keys.WORKERS, self._worker)
+
+    async def bell(self, seconds: float) -> None:
+        """Sleep until work may have come, at most ``seconds``."""
+        self._bell_reader.want(
+            keys.bell(partition, self._model).encode() for partition in range(self._partitions)
+        )
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._rung.wait()
+        self._rung.clear()
+
+    async def close(self) -> None:
+        """Stop listening for the bell; the link is its maker's."""
+        await self._bell_reader.close()
+
+    async def ping(self) -> None:
+        """Raise StoreUnavailable unless the server answers."""
+        await self._link.command("PING")
+
+    def _keys(self, response_id: str) -> tuple[str, ...]:
+        partition = partition_of(response_id)
+        return (*keys.of_response(response_id).all, *keys.of_model(partition, self._model))
+
+
+def _append_reply(reply: Any) -> AppendReply:
+    if reply > 0:
+        return AppendReply.OK
+    if reply == 0:
+        return AppendReply.UNWATCHED
+    return AppendReply.GONE if reply == -1 else AppendReply.REFUSED
+
+
+def _started_ms(log: Sequence[Entry]) -> int:
+    """Return the time of the first claim."""
+    return next(entry.at for entry in log if entry.kind is Kind.STARTED)
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
