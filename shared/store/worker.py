@@ -122,7 +122,7 @@ class RedisWorkerStore:
             if "NOGROUP" not in str(error):
                 raise
             await self._make_group(queue)
-            return []
+            return await self._take(partition, mode, count)
         flat = list(map(text_of, reply))
         return list(zip(flat[::2], flat[1::2], strict=True))
 
