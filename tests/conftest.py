@@ -1,0 +1,95 @@
+"""Fixtures that every room uses: servers, free ports, and a look at what was left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tokenwire.valkey import answers, command, find_program
+
+REQUIRE_ALL = os.environ.get("REQUIRE_ALL", "") not in ("", "0")
+"""Set in CI: what a test needs is there, or the test fails."""
+
+OLDEST_REDIS = "/usr/bin/redis-server"
+"""Debian's Redis 7.0, the oldest server we promise to work on."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):
+    """Turn a skip into a failure where everything is required."""
+    report = yield
+    if report.skipped and REQUIRE_ALL and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"REQUIRE_ALL is set, and {item.nodeid} was skipped: {reason}"
+    return report
+
+
+@contextmanager
+def serving(program: Path) -> Iterator[str]:
+    """Run a server on a unix socket in a folder of its own; yield its URL."""
+    folder = Path(tempfile.mkdtemp(prefix="tw-"))
+    socket_path = folder / "valkey.sock"
+    server = subprocess.Popen(command(program, socket_path), stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 20
+        while not answers(socket_path):
+            if server.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"{program} did not start (exit code {server.poll()})")
+            time.sleep(0.02)  # a server has no event to wait for before it listens
+        yield f"unix://{socket_path}"
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[str]:
+    """URL of the embedded Valkey; shared by the session, so use keys of your own or FLUSHALL first."""
+    with serving(find_program()) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis7() -> Iterator[str]:
+    """URL of Debian's Redis, shared by the session."""
+    if not Path(OLDEST_REDIS).exists():
+        pytest.skip(f"{OLDEST_REDIS} is missing: apt-get install redis-server")
+    with serving(Path(OLDEST_REDIS)) as url:
+        yield url
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port on loopback that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_left() -> Iterator[None]:
+    """Fail the session if a test's process outlives it."""
+    yield
+    left = [child for child in psutil.Process().children(recursive=True) if _alive(child)]
+    for child in left:
+        child.kill()
+    assert not left, f"left running: {left}"
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in str(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
