@@ -1,0 +1,585 @@
+"""What every store must do, on the twin in memory and on real servers."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from store_bench import Bench, eventually
+
+from shared.log import Kind, LiveMessage, Reason, Status, escape, new_response_id
+from shared.store.contract import (
+    Append,
+    AppendReply,
+    Cancelled,
+    Claim,
+    FinishReply,
+    Followed,
+    Overloaded,
+    Refused,
+    Standing,
+    Watch,
+    WorkerInfo,
+    WorkerStore,
+)
+
+
+def delta(claim: Claim, upto: int, text: str = "x", ids: tuple[int, ...] = (1,), prompt: int = 0) -> Append:
+    return Append(claim.response_id, claim.epoch, upto, escape(text), ids, prompt)
+
+
+async def everything(bench: Bench, response_id: str, principal: str = "alice") -> Followed:
+    followed = await bench.gateway.follow(response_id, principal, None, -1, None)
+    assert isinstance(followed, Followed), followed
+    return followed
+
+
+async def kinds(bench: Bench, response_id: str) -> list[tuple[str, int]]:
+    return [(entry.kind.value, entry.upto) for entry in (await everything(bench, response_id)).entries]
+
+
+# ---- submit --------------------------------------------------------------------------------------
+
+
+async def test_a_submitted_request_stands_in_the_log_as_one_event(bench: Bench):
+    request = await bench.submitted()
+
+    followed = await everything(bench, request.response_id)
+
+    assert followed.request == request
+    assert (followed.status, followed.last, followed.place) == (Status.QUEUED, 1, 0)
+    assert [(e.kind, e.first, e.upto) for e in followed.entries] == [(Kind.QUEUED, 0, 1)]
+
+
+async def test_a_submit_that_is_repeated_after_a_lost_reply_does_nothing_more(bench: Bench):
+    request = await bench.submitted()
+
+    again = await bench.gateway.submit(request, "tab", 64)
+
+    assert again.duplicate
+    assert again.response_id == request.response_id
+    assert await bench.gateway.waiting("model") == 1
+
+
+async def test_one_idempotency_key_of_one_principal_makes_one_response(bench: Bench):
+    first_id, second_id = (
+        new_response_id(bench.gateway.partition_for("alice", "key", draw)) for draw in (1, 2)
+    )
+    first = await bench.submitted(response_id=first_id, idempotency_key="key")
+
+    second = await bench.gateway.submit(
+        bench.request(response_id=second_id, idempotency_key="key"), "tab", 64
+    )
+    other = await bench.gateway.submit(
+        bench.request(
+            response_id=new_response_id(bench.gateway.partition_for("bob", "key", 1)),
+            principal="bob",
+            idempotency_key="key",
+        ),
+        "tab",
+        64,
+    )
+
+    assert (second.duplicate, second.response_id) == (True, first.response_id)
+    assert not other.duplicate
+
+
+async def test_the_bound_refuses_at_the_door_and_writes_nothing(bench: Bench):
+    bound = 2 * bench.partitions
+    for _ in range(bound):
+        assert (await bench.gateway.submit(bench.request(), None, bound)).duplicate is False
+
+    refused = bench.request()
+    reply = await bench.gateway.submit(refused, None, bound)
+
+    assert isinstance(reply, Overloaded)
+    assert reply.median_run_seconds is None
+    assert await bench.gateway.follow(refused.response_id, "alice", None, -1, None) is Refused.UNKNOWN
+    assert await bench.gateway.waiting("model") == bound
+
+
+async def test_an_overload_tells_the_median_run_time_once_runs_were_measured(bench: Bench):
+    worker = await bench.worker()
+    for _ in range(bench.partitions):
+        await bench.submitted()
+        claim = await bench.claimed(worker)
+        await worker.finish(claim, claim.upto, Reason.STOP)
+    for _ in range(bench.partitions):
+        await bench.submitted()
+
+    reply = await bench.gateway.submit(bench.request(), None, 1)
+
+    assert isinstance(reply, Overloaded)
+    assert reply.median_run_seconds is not None
+    assert 0 <= reply.median_run_seconds < 30
+
+
+async def test_the_place_counts_who_waits_before(bench: Bench):
+    places = []
+    for _ in range(3):
+        request = bench.request(response_id=new_response_id(0))
+        places.append((await bench.gateway.submit(request, None, 64)).place)
+
+    assert places == [0, 1, 2]
+
+
+# ---- claim ---------------------------------------------------------------------------------------
+
+
+async def test_a_first_claim_writes_the_prologue_under_a_new_epoch(bench: Bench):
+    request = await bench.submitted()
+    worker = await bench.worker()
+
+    claim = await bench.claimed(worker)
+
+    assert claim.request == request
+    assert (claim.upto, claim.attempts) == (4, 1)
+    assert await kinds(bench, request.response_id) == [("q", 1), ("s", 4)]
+    assert (await everything(bench, request.response_id)).entries[1].epoch == claim.epoch
+    assert await bench.gateway.waiting("model") == 0
+    assert not await worker.claim(4, lambda: True)
+
+
+async def test_a_claim_takes_no_more_than_there_is_room_for(bench: Bench):
+    for _ in range(5):
+        await bench.submitted()
+    worker = await bench.worker()
+
+    taken = [len(await worker.claim(2, lambda: True)) for _ in range(4)]
+
+    assert taken == [2, 2, 1, 0]
+
+
+async def test_a_lease_that_runs_out_lets_another_worker_continue_from_the_log(bench: Bench):
+    request = await bench.submitted()
+    dead, heir = await bench.worker("dead"), await bench.worker("heir")
+    lost = await bench.claimed(dead)
+    await dead.append([delta(lost, 5, "one ", (11, 12), 3), delta(lost, 6, "two", (13,))])
+
+    claim = await bench.claimed(heir, solo=False)
+
+    assert claim.upto == 6
+    assert claim.epoch > lost.epoch
+    assert [i for entry in claim.entries for i in entry.ids] == [11, 12, 13]
+    assert await kinds(bench, request.response_id) == [("q", 1), ("s", 4), ("d", 5), ("d", 6), ("h", 6)]
+
+
+async def test_a_zombie_cannot_add_one_token_even_before_its_heir_has_written(bench: Bench):
+    request = await bench.submitted()
+    zombie, heir = await bench.worker("zombie"), await bench.worker("heir")
+    lost = await bench.claimed(zombie)
+    await zombie.append([delta(lost, 5)])
+    claim = await bench.claimed(heir)
+
+    late = await zombie.append([delta(lost, 6, "late")])
+    ours = await heir.append([delta(claim, 6, "ours")])
+
+    assert late == [AppendReply.REFUSED]
+    assert ours == [AppendReply.UNWATCHED]
+    assert (await zombie.why([lost]))[0].standing is Standing.FENCED
+    assert await zombie.renew([lost]) == [Standing.FENCED]
+    assert await zombie.finish(lost, 5, Reason.STOP) is FinishReply.FENCED
+    texts = [entry.text for entry in (await everything(bench, request.response_id)).entries]
+    assert "late" not in texts
+
+
+async def test_a_renewed_lease_is_not_taken(bench: Bench):
+    await bench.submitted(keep=-1)
+    owner, other = await bench.worker("owner"), await bench.worker("other")
+    claim = await bench.claimed(owner)
+
+    for _ in range(8):
+        assert await owner.renew([claim]) == [Standing.OURS]
+        assert not await other.claim(1, lambda: True)
+        await asyncio.sleep(0.05)  # together longer than the lease
+
+
+async def test_a_released_response_is_taken_at_once_and_counts_no_attempt(bench: Bench):
+    await bench.submitted()
+    draining, heir = await bench.worker("draining"), await bench.worker("heir")
+    first = await bench.claimed(draining)
+
+    await draining.release(first)
+    [claim] = await heir.claim(1, lambda: False)
+
+    assert claim.attempts == 1
+    assert claim.epoch > first.epoch
+    assert (await draining.why([first]))[0].standing is Standing.FENCED
+
+
+async def test_handed_over_responses_go_before_waiting_ones(bench: Bench):
+    first = await bench.submitted()
+    draining, heir = await bench.worker("draining"), await bench.worker("heir")
+    claim = await bench.claimed(draining)
+    await bench.submitted()
+    await draining.release(claim)
+
+    taken = await heir.claim(1, lambda: False)
+
+    assert [c.response_id for c in taken] == [first.response_id]
+
+
+async def test_a_response_that_died_without_progress_is_admitted_alone_and_at_most_three_times(bench: Bench):
+    request = await bench.submitted(keep=-1)
+    worker = await bench.worker()
+    assert (await bench.claimed(worker)).attempts == 1
+
+    second = await bench.claimed(worker)
+    assert not await worker.claim(1, lambda: False)
+    third = await bench.claimed(worker)
+
+    async def ended():
+        await worker.claim(1, lambda: True)
+        return (await everything(bench, request.response_id)).status.terminal
+
+    await eventually(ended)
+    assert (second.attempts, third.attempts) == (2, 3)
+    last = (await everything(bench, request.response_id)).entries[-1]
+    assert (last.reason, last.covers) == (Reason.WORKER_LOST, 4)
+
+
+async def test_progress_forgives_an_attempt(bench: Bench):
+    await bench.submitted(keep=-1)
+    worker = await bench.worker()
+    for n in range(5):
+        claim = await bench.claimed(worker, solo=False)
+        assert claim.attempts == 1
+        await worker.append([delta(claim, 5 + n)])
+
+
+async def test_a_suspect_is_never_admitted_beside_others(bench: Bench):
+    suspect = await bench.submitted(keep=-1)
+    worker, other = await bench.worker("worker"), await bench.worker("other")
+    await bench.claimed(other)
+
+    async def not_alone():
+        taken = await worker.claim(1, lambda: False)
+        assert suspect.response_id not in [claim.response_id for claim in taken]
+
+    for _ in range(20):
+        await not_alone()
+        await asyncio.sleep(0.01)  # together longer than the lease
+    assert (await bench.claimed(worker)).attempts == 2
+
+
+async def test_only_an_equal_build_takes_a_started_response_until_it_has_waited(bench: Bench):
+    request = await bench.submitted(keep=-1)
+    first, other = await bench.worker("first", "float32"), await bench.worker("other", "bfloat16")
+    claim = await bench.claimed(first)
+    await first.append([delta(claim, 5)])
+    await first.release(claim)
+
+    assert not await other.claim(1, lambda: True)
+    await bench.claimed(other)
+
+    handed = (await everything(bench, request.response_id)).entries[-1]
+    assert handed.marked == "float32 -> bfloat16"
+
+
+async def test_an_equal_build_takes_what_an_unequal_one_has_put_back(bench: Bench):
+    await bench.submitted(keep=-1)
+    first, other, equal = [
+        await bench.worker(name, build) for name, build in (("first", "a"), ("other", "b"), ("equal", "a"))
+    ]
+    claim = await bench.claimed(first)
+    await first.append([delta(claim, 5)])
+    await first.release(claim)
+    await other.claim(1, lambda: True)
+
+    [taken] = await equal.claim(1, lambda: True)
+
+    assert taken.entries[-1].marked == ""
+
+
+# ---- append, why, finish -------------------------------------------------------------------------
+
+
+async def test_an_append_is_logged_with_its_text_ids_and_usage(bench: Bench):
+    request = await bench.submitted()
+    worker = await bench.worker()
+    claim = await bench.claimed(worker)
+
+    await worker.append([delta(claim, 5, 'a "quoted"\nline', (4, 5), prompt=17)])
+
+    entry = (await everything(bench, request.response_id)).entries[-1]
+    assert (entry.text, entry.ids, entry.prompt_tokens) == ('a \\"quoted\\"\\nline', (4, 5), 17)
+
+
+async def test_one_bad_sequence_never_stops_the_batch(bench: Bench):
+    await bench.submitted()
+    await bench.submitted()
+    worker = await bench.worker()
+    one, two = [await bench.claimed(worker) for _ in range(2)]
+    if bench.partitions > 1:
+        two = one
+    unknown = Append(new_response_id(int(one.response_id[5:8], 16)), 1, 5, "x", (1,))
+
+    replies = await worker.append([delta(one, 5), unknown, delta(one, 5), delta(two, 6)])
+
+    assert replies == [AppendReply.UNWATCHED, AppendReply.GONE, AppendReply.REFUSED, AppendReply.UNWATCHED]
+
+
+async def test_why_tells_where_the_log_ends(bench: Bench):
+    await bench.submitted()
+    worker = await bench.worker()
+    claim = await bench.claimed(worker)
+    await worker.append([delta(claim, 5)])
+
+    [why] = await worker.why([claim])
+
+    assert (why.standing, why.last) == (Standing.OURS, 5)
+
+
+async def test_finish_writes_one_ending_and_may_be_repeated(bench: Bench):
+    request = await bench.submitted()
+    worker = await bench.worker()
+    claim = await bench.claimed(worker)
+    await worker.append([delta(claim, 5)])
+
+    replies = [await worker.finish(claim, 5, Reason.LENGTH) for _ in range(2)]
+
+    assert replies == [FinishReply.OK, FinishReply.OK]
+    followed = await everything(bench, request.response_id)
+    assert followed.status is Status.INCOMPLETE
+    assert [e.reason for e in followed.entries if e.kind is Kind.ENDED] == [Reason.LENGTH]
+    assert followed.last == 9
+
+
+async def test_finish_says_behind_when_the_log_ends_elsewhere(bench: Bench):
+    await bench.submitted()
+    worker = await bench.worker()
+    claim = await bench.claimed(worker)
+    await worker.append([delta(claim, 5)])
+
+    assert await worker.finish(claim, 7, Reason.STOP) is FinishReply.BEHIND
+
+
+# ---- cancel --------------------------------------------------------------------------------------
+
+
+async def test_a_cancel_in_the_queue_ends_at_once_and_reaches_no_worker(bench: Bench):
+    request = await bench.submitted()
+
+    reply = await bench.gateway.cancel(request.response_id, "alice")
+
+    assert reply == Cancelled(Status.CANCELLED, already=False)
+    assert await kinds(bench, request.response_id) == [("q", 1), ("e", 2)]
+    assert await bench.gateway.waiting("model") == 0
+    worker = await bench.worker()
+    assert not await worker.claim(4, lambda: True)
+
+
+async def test_a_cancel_while_running_ends_at_once_and_fences_the_owner(bench: Bench):
+    request = await bench.submitted()
+    worker = await bench.worker()
+    claim = await bench.claimed(worker)
+    await worker.append([delta(claim, 5)])
+
+    await bench.gateway.cancel(request.response_id, "alice")
+
+    assert await worker.append([delta(claim, 6)]) == [AppendReply.REFUSED]
+    assert (await worker.why([claim]))[0].standing is Standing.ENDED
+    assert await worker.renew([claim]) == [Standing.ENDED]
+    assert await worker.finish(claim, 5, Reason.STOP) is FinishReply.ENDED
+    assert (await kinds(bench, request.response_id))[-1] == ("e", 9)
+
+
+async def test_a_repeated_cancel_is_harmless_and_a_foreign_one_finds_nothing(bench: Bench):
+    request = await bench.submitted()
+
+    assert await bench.gateway.cancel(request.response_id, "mallory") is Refused.UNKNOWN
+    await bench.gateway.cancel(request.response_id, "alice")
+
+    again = await bench.gateway.cancel(request.response_id, "alice")
+    assert again == Cancelled(Status.CANCELLED, already=True)
+
+
+# ---- follow --------------------------------------------------------------------------------------
+
+
+async def with_answer(bench: Bench, count: int = 3) -> tuple[WorkerStore, Claim]:
+    await bench.submitted()
+    worker = await bench.worker()
+    claim = await bench.claimed(worker)
+    await worker.append([delta(claim, 5 + n, f"t{n}") for n in range(count)])
+    return worker, claim
+
+
+@pytest.mark.parametrize("after", range(-1, 11))
+async def test_follow_returns_exactly_what_comes_after_every_number(bench: Bench, after: int):
+    worker, claim = await with_answer(bench)
+    await worker.finish(claim, 7, Reason.STOP)
+    whole = (await everything(bench, claim.response_id)).entries
+
+    followed = await bench.gateway.follow(claim.response_id, "alice", None, after, claim.epoch)
+
+    assert isinstance(followed, Followed)
+    assert followed.entries == tuple(e for e in whole if e.upto > after + 1)
+
+
+async def test_follow_beyond_the_end_is_refused_by_what_the_reader_knows(bench: Bench):
+    worker, claim = await with_answer(bench)
+
+    async def ask(after: int, epoch: int | None):
+        return await bench.gateway.follow(claim.response_id, "alice", None, after, epoch)
+
+    assert await ask(7, claim.epoch) is Refused.BEHIND
+    assert await ask(7, claim.epoch - 1) is Refused.RESET
+    await worker.finish(claim, 7, Reason.STOP)
+    assert await ask(11, claim.epoch) is Refused.RESET
+    assert await ask(11, None) is Refused.OUT_OF_RANGE
+
+
+async def test_a_cursor_of_another_lineage_is_told_to_start_anew(bench: Bench):
+    _, claim = await with_answer(bench)
+
+    assert await bench.gateway.follow(claim.response_id, "alice", None, 5, claim.epoch - 1) is Refused.RESET
+    assert isinstance(await bench.gateway.follow(claim.response_id, "alice", None, 5, None), Followed)
+
+
+async def test_a_foreign_reader_finds_nothing(bench: Bench):
+    request = await bench.submitted()
+
+    assert await bench.gateway.follow(request.response_id, "mallory", None, -1, None) is Refused.UNKNOWN
+
+
+async def test_attend_says_where_each_log_stands(bench: Bench):
+    _, claim = await with_answer(bench)
+    unknown = new_response_id(0)
+
+    first, second = await bench.gateway.attend([Watch(claim.response_id, "tab"), Watch(unknown, "tab")])
+
+    assert (first.status, first.last) == (Status.RUNNING, 7)
+    assert second is None
+
+
+# ---- live ----------------------------------------------------------------------------------------
+
+
+async def test_what_is_logged_is_published_with_its_number(bench: Bench):
+    heard: list[LiveMessage] = []
+    ended = asyncio.Event()
+
+    def on_live(_response_id: str, message: LiveMessage) -> None:
+        heard.append(message)
+        if message.kind == b"e":
+            ended.set()
+
+    live = await bench.make_live(on_live)
+    request = await bench.submitted()
+    await live.subscribe(request.response_id)
+    worker = await bench.worker()
+    claim = await bench.claimed(worker)
+    assert await worker.append([delta(claim, 5, "Grüße ☃ \n")]) == [AppendReply.OK]
+    await worker.finish(claim, 5, Reason.STOP)
+    await asyncio.wait_for(ended.wait(), 10)
+
+    assert [(m.kind, m.upto, m.covers, m.epoch) for m in heard] == [
+        (b"s", 4, 3, claim.epoch),
+        (b"d", 5, 1, claim.epoch),
+        (b"e", 9, 4, claim.epoch),
+    ]
+    assert heard[1].text.decode() == escape("Grüße ☃ \n")
+    live.unsubscribe(request.response_id)
+
+
+# ---- leaving, deadlines, sweep -------------------------------------------------------------------
+
+
+async def test_the_last_viewer_leaving_ends_a_response_that_nobody_keeps(bench: Bench):
+    request = await bench.submitted(keep=0)
+    worker = await bench.worker()
+    await bench.claimed(worker)
+    await bench.gateway.follow(request.response_id, "alice", "second", -1, None)
+
+    await bench.gateway.detach(request.response_id, "tab")
+    assert (await everything(bench, request.response_id)).status is Status.RUNNING
+    await bench.gateway.detach(request.response_id, "second")
+
+    followed = await everything(bench, request.response_id)
+    assert (followed.status, followed.entries[-1].reason) == (Status.CANCELLED, Reason.LEFT)
+
+
+async def test_renew_tells_the_owner_that_the_last_viewer_has_left(bench: Bench):
+    request = await bench.submitted(keep=0.05)
+    worker = await bench.worker()
+    claim = await bench.claimed(worker)
+    await bench.gateway.detach(request.response_id, "tab")
+
+    async def left():
+        return await worker.renew([claim]) == [Standing.LEFT]
+
+    await eventually(left)
+    assert await worker.finish(claim, claim.upto, Reason.LEFT) is FinishReply.OK
+    assert (await everything(bench, request.response_id)).status is Status.CANCELLED
+
+
+async def test_a_watched_response_is_kept(bench: Bench):
+    request = await bench.submitted(keep=0.01)
+    worker = await bench.worker()
+    claim = await bench.claimed(worker)
+
+    for _ in range(8):
+        await bench.gateway.attend([Watch(request.response_id, "tab")])
+        assert await worker.renew([claim]) == [Standing.OURS]
+        await asyncio.sleep(0.05)  # together longer than the attachment
+
+
+async def test_the_sweep_ends_what_waited_too_long(bench: Bench):
+    request = await bench.submitted(queue_seconds=0.05)
+
+    await eventually(lambda: bench.gateway.sweep("model"))
+
+    followed = await everything(bench, request.response_id)
+    assert (followed.status, followed.entries[-1].reason) == (Status.FAILED, Reason.QUEUE_TIMEOUT)
+
+
+async def test_the_sweep_ends_what_ran_too_long_whoever_owns_it(bench: Bench):
+    request = await bench.submitted(run_seconds=0.05)
+    worker = await bench.worker()
+    claim = await bench.claimed(worker)
+
+    await eventually(lambda: bench.gateway.sweep("model"))
+
+    followed = await everything(bench, request.response_id)
+    assert (followed.status, followed.entries[-1].reason) == (Status.INCOMPLETE, Reason.TIME)
+    assert await worker.append([delta(claim, 5)]) == [AppendReply.REFUSED]
+
+
+async def test_the_sweep_leaves_the_healthy_alone(bench: Bench):
+    request = await bench.submitted()
+
+    assert await bench.gateway.sweep("model") == 0
+    assert (await everything(bench, request.response_id)).status is Status.QUEUED
+
+
+# ---- being known, sleeping -----------------------------------------------------------------------
+
+
+async def test_an_announced_worker_is_known_until_its_lease_ends_or_it_retires(bench: Bench):
+    worker = await bench.worker()
+    info = WorkerInfo("worker-1", "model", "build", context_length=2048, slots=8)
+
+    await worker.announce(info)
+    [first] = await bench.gateway.workers()
+    assert (first.info, first.alive) == (info, True)
+
+    async def dead():
+        return not (await bench.gateway.workers())[0].alive
+
+    await eventually(dead)
+    await worker.retire()
+    assert not await bench.gateway.workers()
+
+
+async def test_the_bell_wakes_an_idle_worker(bench: Bench):
+    worker = await bench.worker()
+    assert not await worker.claim(1, lambda: True)
+    sleeping = asyncio.create_task(worker.bell(60))
+
+    async def woken():
+        await bench.submitted(keep=-1)
+        return sleeping.done()
+
+    await eventually(woken)
+    assert await worker.claim(1, lambda: True)
