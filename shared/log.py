@@ -93,9 +93,9 @@ class Entry:
     text: str = ""
     """d: the JSON-escaped text between its quotes, ready to be put into a frame."""
     ids: tuple[int, ...] = ()
-    """d: token ids generated since the entry before; their text may ride with a later entry."""
+    """d, e: token ids generated since the entry before; their text may ride with a later entry."""
     prompt_tokens: int = 0
-    """d, the first one only: tokens of the prompt."""
+    """The first d, or e if there is none: tokens of the prompt."""
     cached_tokens: int = 0
     reason: Reason | None = None
     """e: why it ended."""

@@ -36,18 +36,27 @@ def decode_entry(raw: Sequence[object]) -> Entry:
 
 def append_arguments(append: Append) -> tuple[str, ...]:
     """Return one sequence's ARGV of ``append.lua``."""
-    usage = f"{append.prompt_tokens} {append.cached_tokens}" if append.prompt_tokens else ""
     return (
         f"{append.epoch}-{append.upto}",
         f"{append.upto} 1 d {append.epoch} ",
         append.text,
-        ",".join(map(str, append.ids)),
-        usage,
+        encode_ids(append.ids),
+        encode_usage(append.prompt_tokens, append.cached_tokens),
     )
 
 
+def encode_ids(ids: Sequence[int]) -> str:
+    """Spell token ids."""
+    return ",".join(map(str, ids))
+
+
+def encode_usage(prompt_tokens: int, cached_tokens: int) -> str:
+    """Spell the prompt's usage; empty if it is told elsewhere."""
+    return f"{prompt_tokens} {cached_tokens}" if prompt_tokens else ""
+
+
 def decode_ids(text: str) -> tuple[int, ...]:
-    """Read token ids as :func:`append_arguments` spells them."""
+    """Invert :func:`encode_ids`."""
     return tuple(map(int, text.split(","))) if text else ()
 
 

@@ -185,6 +185,17 @@ class Why:
     last: int
 
 
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """What an ending carries so that usage is counted from the log alone."""
+
+    ids: tuple[int, ...] = ()
+    """Generated ids that no delta carries: an end token, or those behind a stop string."""
+    prompt_tokens: int = 0
+    """Set if no delta was written at all."""
+    cached_tokens: int = 0
+
+
 class FinishReply(StrEnum):
     """Answer to `finish`."""
 
@@ -304,8 +315,10 @@ class WorkerStore(Protocol):
     async def release(self, claim: Claim) -> None:
         """Hand over: make the response takeable now, without counting an attempt."""
 
-    async def finish(self, claim: Claim, upto: int, reason: Reason, message: str = "") -> FinishReply:
-        """Write the ending after event ``upto``."""
+    async def finish(
+        self, claim: Claim, upto: int, reason: Reason, message: str = "", tail: Tail | None = None
+    ) -> FinishReply:
+        """Write the ending after event ``upto``, with what had no text to ride with."""
 
     async def announce(self, info: WorkerInfo) -> None:
         """Make this worker known for a lease."""

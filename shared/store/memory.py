@@ -29,6 +29,7 @@ from shared.store.contract import (
     Refused,
     Standing,
     Submitted,
+    Tail,
     Watch,
     Why,
     WorkerInfo,
@@ -101,25 +102,35 @@ class MemoryServer:
             listener(record.request.response_id, message)
         return len(listeners)
 
-    def end(self, record: _Record, reason: Reason, message: str = "", *, by_owner: bool = False) -> None:
+    def end(
+        self,
+        record: _Record,
+        reason: Reason,
+        message: str = "",
+        *,
+        by_owner: bool = False,
+        tail: Tail | None = None,
+    ) -> None:
         """Write the terminal entry, under a new epoch unless the owner does it."""
+        tail = tail or Tail()
         covers = 1 if record.status is Status.QUEUED else CLOSING
         if record.status is not Status.QUEUED and not by_owner:
             record.epoch = max(record.epoch + 1, self.ms())
             record.owner = ""
         record.status = STATUS_OF[reason]
-        self.write(
-            record,
-            Entry(
-                record.epoch,
-                record.last + covers,
-                Kind.ENDED,
-                covers,
-                self.ms(),
-                reason=reason,
-                message=message,
-            ),
+        entry = Entry(
+            record.epoch,
+            record.last + covers,
+            Kind.ENDED,
+            covers,
+            self.ms(),
+            ids=tail.ids,
+            prompt_tokens=tail.prompt_tokens,
+            cached_tokens=tail.cached_tokens,
+            reason=reason,
+            message=message,
         )
+        self.write(record, entry)
 
     def due(self, record: _Record) -> Reason | None:
         """Return the ending that is due by itself."""
@@ -437,7 +448,9 @@ class MemoryWorkerStore:
             record.deaths -= 1
             self._server.ring()
 
-    async def finish(self, claim: Claim, upto: int, reason: Reason, message: str = "") -> FinishReply:
+    async def finish(
+        self, claim: Claim, upto: int, reason: Reason, message: str = "", tail: Tail | None = None
+    ) -> FinishReply:
         """Write the ending."""
         record = self._server.records.get(claim.response_id)
         if record is None or not record.log:
@@ -448,7 +461,7 @@ class MemoryWorkerStore:
             return FinishReply.FENCED
         if record.last != upto:
             return FinishReply.BEHIND
-        self._server.end(record, reason, message, by_owner=True)
+        self._server.end(record, reason, message, by_owner=True, tail=tail)
         self._server.times.setdefault(self._model, []).append((self._server.ms() - record.created) / 1000)
         return FinishReply.OK
 

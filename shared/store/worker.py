@@ -11,7 +11,7 @@ from typing import Any
 from shared.log import STATUS_OF, Entry, Kind, Reason, partition_of
 from shared.request import decode
 from shared.store import keys
-from shared.store.codec import append_arguments, decode_entry, text_of
+from shared.store.codec import append_arguments, decode_entry, encode_ids, encode_usage, text_of
 from shared.store.contract import (
     Append,
     AppendReply,
@@ -19,6 +19,7 @@ from shared.store.contract import (
     FinishReply,
     Leases,
     Standing,
+    Tail,
     Why,
     WorkerInfo,
 )
@@ -230,8 +231,11 @@ class RedisWorkerStore:
             self._lease,
         )
 
-    async def finish(self, claim: Claim, upto: int, reason: Reason, message: str = "") -> FinishReply:
-        """Write the ending after event ``upto``."""
+    async def finish(
+        self, claim: Claim, upto: int, reason: Reason, message: str = "", tail: Tail | None = None
+    ) -> FinishReply:
+        """Write the ending after event ``upto``, with what had no text to ride with."""
+        tail = tail or Tail()
         reply = await self._link.script(
             self._scripts["finish"],
             self._keys(claim.response_id),
@@ -242,6 +246,8 @@ class RedisWorkerStore:
             reason,
             message,
             _ms(self._leases.retention),
+            encode_ids(tail.ids),
+            encode_usage(tail.prompt_tokens, tail.cached_tokens),
         )
         return FinishReply(text_of(reply))
 

@@ -44,10 +44,17 @@ local function acknowledge(queue_id)
 end
 
 -- Write the terminal entry `epoch-(last + covers)`, publish it, and let everything of the response expire.
-local function write_ending(id, epoch, last, covers, status, reason, message, retention, now)
+-- `ids` and `usage` are the owner's tail, if it has one.
+local function write_ending(id, epoch, last, covers, status, reason, message, retention, now, ids, usage)
   local upto = int(last + covers)
-  local added = redis.call('XADD', LOG, 'NOMKSTREAM', int(epoch) .. '-' .. upto,
-    'k', 'e', 'n', covers, 'at', int(now), 'r', reason, 'm', message)
+  local fields = {'k', 'e', 'n', covers, 'at', int(now), 'r', reason, 'm', message}
+  for name, value in pairs({i = ids or '', p = usage or ''}) do
+    if value ~= '' then
+      fields[#fields + 1] = name
+      fields[#fields + 1] = value
+    end
+  end
+  local added = redis.call('XADD', LOG, 'NOMKSTREAM', int(epoch) .. '-' .. upto, unpack(fields))
   redis.call('HSET', HASH, 'status', status, 'reason', reason, 'ended', int(now), 'epoch', int(epoch))
   redis.call('ZREM', WAITING, id)
   redis.call('ZREM', DEADLINES, id)

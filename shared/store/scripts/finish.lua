@@ -2,7 +2,7 @@
 -- The owner's ending.
 -- KEYS  the eight of common.lua
 -- ARGV  1 id  2 nonce  3 upto (where the owner believes the log ends)  4 status  5 reason  6 message
---       7 retention ms
+--       7 retention ms  8 token ids without a delta  9 '<prompt> <cached>' tokens if no delta told them, else ''
 -- reply 'ok' | 'behind' | 'fenced' | 'ended' | 'gone'
 local now = clock()
 local status, owner, epoch, queue_id, created = unpack(redis.call(
@@ -16,7 +16,7 @@ if not last then
   return 'gone'
 end
 if last ~= tonumber(ARGV[3]) then return 'behind' end
-write_ending(ARGV[1], tonumber(epoch), last, 4, ARGV[4], ARGV[5], ARGV[6], ARGV[7], now)
+write_ending(ARGV[1], tonumber(epoch), last, 4, ARGV[4], ARGV[5], ARGV[6], ARGV[7], now, ARGV[8], ARGV[9])
 acknowledge(queue_id)
 local first = redis.call('XRANGE', LOG, '1-0', '+', 'COUNT', 1)
 local started = created

@@ -18,6 +18,7 @@ from shared.store.contract import (
     Overloaded,
     Refused,
     Standing,
+    Tail,
     Watch,
     WorkerInfo,
     WorkerStore,
@@ -343,6 +344,17 @@ async def test_finish_writes_one_ending_and_may_be_repeated(bench: Bench):
     assert followed.status is Status.INCOMPLETE
     assert [e.reason for e in followed.entries if e.kind is Kind.ENDED] == [Reason.LENGTH]
     assert followed.last == 9
+
+
+async def test_an_ending_carries_what_had_no_text_to_ride_with(bench: Bench):
+    request = await bench.submitted()
+    worker = await bench.worker()
+    claim = await bench.claimed(worker)
+
+    await worker.finish(claim, 4, Reason.STOP, tail=Tail((2,), prompt_tokens=9, cached_tokens=3))
+
+    last = (await everything(bench, request.response_id)).entries[-1]
+    assert (last.ids, last.prompt_tokens, last.cached_tokens) == ((2,), 9, 3)
 
 
 async def test_finish_says_behind_when_the_log_ends_elsewhere(bench: Bench):
