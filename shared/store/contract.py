@@ -18,7 +18,7 @@ from shared.log import Entry, LiveMessage, Reason, Status
 from shared.request import Request
 
 
-class StoreUnavailable(Exception):  # noqa: N818 - a state of the world, not a mistake
+class StoreUnavailable(Exception):
     """The server could not be asked, or its reply was lost: nothing is known, repeat the verb."""
 
 
@@ -302,8 +302,12 @@ class WorkerStore(Protocol):
         With ``link`` they go out on that very link or not at all (StoreUnavailable).
         """
 
-    async def why(self, claims: Sequence[Claim]) -> Sequence[Why]:
-        """Ask how each claim stands: after a refusal, and before the first append on a new link."""
+    async def why(self, claims: Sequence[Claim], link: int | None = None) -> Sequence[Why]:
+        """Ask how each claim stands: after a refusal, and before the first append on a new link.
+
+        With ``link`` it is asked on that very link or not at all (StoreUnavailable): an append that goes
+        out on the link that was asked finds the log as it was told.
+        """
 
     @property
     def link(self) -> int:

@@ -411,8 +411,9 @@ class MemoryWorkerStore:
         )
         return AppendReply.OK if self._server.write(record, entry) else AppendReply.UNWATCHED
 
-    async def why(self, claims: Sequence[Claim]) -> Sequence[Why]:
+    async def why(self, claims: Sequence[Claim], link: int | None = None) -> Sequence[Why]:
         """Say how each claim stands."""
+        del link
         return [self._why(claim) for claim in claims]
 
     def _why(self, claim: Claim) -> Why:

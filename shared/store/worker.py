@@ -192,14 +192,14 @@ class RedisWorkerStore:
             raise
         return list(map(_append_reply, replies))
 
-    async def why(self, claims: Sequence[Claim]) -> Sequence[Why]:
+    async def why(self, claims: Sequence[Claim], link: int | None = None) -> Sequence[Why]:
         """Ask how each claim stands."""
         names: list[str] = []
         for claim in claims:
             response = keys.of_response(claim.response_id)
             names += [response.hash, response.log]
         replies = await self._link.script(
-            self._scripts["why"], tuple(names), *(claim.nonce for claim in claims)
+            self._scripts["why"], tuple(names), *(claim.nonce for claim in claims), link=link
         )
         return [Why(Standing.OURS, int(n)) if int(n) > 0 else Why(_STANDINGS[int(n)], 0) for n in replies]
 

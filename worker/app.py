@@ -1,0 +1,154 @@
+"""Builds one worker from its settings, runs it, and takes it down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Coroutine, Sequence
+
+from prometheus_client import CollectorRegistry
+
+from shared.observe import Log, Probes
+from shared.settings import SettingsError
+from shared.store.contract import WorkerInfo
+from shared.store.link import Link
+from shared.store.worker import RedisWorkerStore
+from worker.engines.contract import Engine, Event
+from worker.engines.registry import make_engine
+from worker.intake import Intake
+from worker.metrics import WorkerMetrics
+from worker.publisher import Publisher
+from worker.settings import WorkerSettings
+
+_STALE_SECONDS = 10.0
+
+
+async def serve(settings: WorkerSettings, stop: asyncio.Event, log: Log) -> None:
+    """Run a worker until ``stop`` is set, then hand its responses over.
+
+    Raises EngineError if the engine cannot start, SettingsError if the internal port is taken.
+    """
+    registry = CollectorRegistry()
+    metrics = WorkerMetrics(registry)
+    waiting_for = {"sentence": "The engine is being loaded."}
+    probes = Probes(
+        settings.probe_host,
+        settings.probe_port,
+        registry,
+        lambda: waiting_for.get("sentence"),
+        _STALE_SECONDS,
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        port = _listen(probes, settings)
+        stack.callback(probes.stop)
+        events = _Events()
+        engine = make_engine(
+            settings.engine,
+            echo=settings.echo,
+            transformers=settings.transformers(lambda line: log.info("loading", line=line)),
+        )
+        beating = asyncio.create_task(_beat(probes, engine, settings.step_timeout), name="beat")
+        stack.push_async_callback(_ended, beating)
+        stack.push_async_callback(engine.close)
+        await engine.start(events.on_step)
+        intake, publisher = await _join(settings, engine, metrics, log, stack)
+        events.publisher = publisher
+        waiting_for.clear()
+        log.info("ready", probe_port=port, model=engine.info.model, build=engine.info.build)
+        async with _running(
+            publisher.run(), intake.claim_for_ever(), intake.renew_for_ever(), intake.name_for_ever()
+        ) as failed:
+            await asyncio.wait(
+                {asyncio.create_task(stop.wait()), *failed}, return_when=asyncio.FIRST_COMPLETED
+            )
+            waiting_for["sentence"] = "The worker is draining."
+            log.info("draining", running=len(publisher.journals))
+            await intake.drain(settings.drain_seconds)
+    log.info("stopped")
+
+
+def _listen(probes: Probes, settings: WorkerSettings) -> int:
+    try:
+        return probes.start()
+    except OSError as error:
+        port = f"PROBE_PORT {settings.probe_port} cannot be had ({error})"
+        raise SettingsError([f"{port}: choose another, or 0 for any free one."]) from error
+
+
+async def _join(
+    settings: WorkerSettings,
+    engine: Engine,
+    metrics: WorkerMetrics,
+    log: Log,
+    stack: contextlib.AsyncExitStack,
+) -> tuple[Intake, Publisher]:
+    """Connect to the store and put the parts together."""
+    link = Link.to(settings.redis_url)
+    stack.push_async_callback(link.close)
+    info = WorkerInfo(
+        worker=settings.worker_name,
+        model=engine.info.model,
+        build=engine.info.build,
+        context_length=engine.info.context_length,
+        slots=engine.info.slots,
+        created=int(time.time()),
+    )
+    store = RedisWorkerStore(
+        link,
+        settings.redis_url,
+        worker=info.worker,
+        model=info.model,
+        build=info.build,
+        partitions=settings.partitions,
+        leases=settings.leases,
+    )
+    stack.push_async_callback(store.close)
+    publisher = Publisher(store, engine.cancel, metrics, log, log_bytes=settings.log_bytes)
+    intake = Intake(store, engine, publisher, metrics, log, info=info, leases=settings.leases)
+    return intake, publisher
+
+
+class _Events:
+    """Hands the engine's steps on; the engine starts before the publisher can be made."""
+
+    def __init__(self) -> None:
+        self.publisher: Publisher | None = None
+
+    def on_step(self, events: Sequence[Event]) -> None:
+        if self.publisher is not None:
+            self.publisher.on_step(events)
+
+
+@contextlib.asynccontextmanager
+async def _running(*loops: Coroutine[None, None, None]) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """Run the loops; one that fails ends the worker, and its exception is raised at the end."""
+    tasks = [asyncio.create_task(loop) for loop in loops]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+
+
+async def _beat(probes: Probes, engine: Engine, step_timeout: float) -> None:
+    """Say that the process is alive, while the event loop turns and no step hangs."""
+    steps, since = -1, time.monotonic()
+    while True:
+        stats = engine.stats()
+        now = time.monotonic()
+        if stats.steps != steps or stats.running + stats.waiting == 0:
+            steps, since = stats.steps, now
+        if now - since < step_timeout:
+            probes.beat()
+        await asyncio.sleep(1)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,234 @@
+"""Carries what the engine makes into the logs: one round trip per step for all sequences.
+
+While a round is on its way the engine goes on; what it makes meanwhile is joined in the journals and goes
+with the next round.  A refusal is the control channel back: it says that somebody else has the last word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+
+from shared.log import Reason
+from shared.observe import Log
+from shared.store.contract import (
+    AppendReply,
+    Claim,
+    FinishReply,
+    Standing,
+    StoreUnavailable,
+    Tail,
+    WorkerStore,
+)
+from worker.engines.contract import Ended, Event
+from worker.journal import Journal
+from worker.metrics import WorkerMetrics
+
+_RETRY_SECONDS = 0.2
+_LOST = {
+    FinishReply.FENCED: Standing.FENCED,
+    FinishReply.ENDED: Standing.ENDED,
+    FinishReply.GONE: Standing.GONE,
+}
+
+
+class Publisher:
+    """The journals of all claimed responses, and the one task that writes them.
+
+    ``stop_computing(response_id)`` is called when a response is no longer ours to compute.
+    """
+
+    def __init__(
+        self,
+        store: WorkerStore,
+        stop_computing: Callable[[str], None],
+        metrics: WorkerMetrics,
+        log: Log,
+        *,
+        log_bytes: int,
+    ) -> None:
+        self.journals: dict[str, Journal] = {}
+        self.changed = asyncio.Event()
+        """Set whenever a journal was closed: there is room."""
+        self._store = store
+        self._stop_computing = stop_computing
+        self._metrics = metrics
+        self._log = log
+        self._log_bytes = log_bytes
+        self._work = asyncio.Event()
+        self._round_over = asyncio.Event()
+        self._claimed_at: dict[str, float] = {}
+
+    # ---- called by the engine and the intake ----
+
+    def open(self, claim: Claim, link: int) -> Journal:
+        """Begin to write for a claim that was answered on ``link``."""
+        journal = Journal(claim, link)
+        journal.named_at = self._claimed_at[claim.response_id] = self._now()
+        self.journals[claim.response_id] = journal
+        return journal
+
+    def on_step(self, events: Sequence[Event]) -> None:
+        """Take what one step made."""
+        for event in events:
+            journal = self.journals.get(event.response_id)
+            if journal is None:
+                continue
+            if isinstance(event, Ended):
+                journal.end(event.reason, event.message)
+            else:
+                journal.add(event.text, event.ids, event.prompt_tokens, event.cached_tokens)
+                self._metrics.generated.inc(len(event.ids))
+                if journal.size > self._log_bytes:
+                    self.end(event.response_id, Reason.LOG)
+        self._work.set()
+
+    def end(self, response_id: str, reason: Reason, message: str = "") -> None:
+        """Stop computing a response and write its ending after what stands."""
+        journal = self.journals.get(response_id)
+        if journal is not None:
+            self._stop_computing(response_id)
+            journal.end(reason, message)
+            self._work.set()
+
+    def ask_again(self, journals: Iterable[Journal]) -> None:
+        """Ask the store about journals that it has not named for a while."""
+        for journal in journals:
+            journal.doubt()
+        self._work.set()
+
+    def drop(self, response_id: str, standing: Standing) -> None:
+        """Let go of a response that is not ours any more."""
+        if self.journals.pop(response_id, None) is None:
+            return
+        self._stop_computing(response_id)
+        self._metrics.lost[standing].inc()
+        self._log.info("claim_lost", response_id, standing=standing.value)
+        self._closed(response_id)
+
+    def forget(self, response_id: str) -> None:
+        """Let go of a response that was handed over."""
+        if self.journals.pop(response_id, None) is not None:
+            self._closed(response_id)
+
+    # ---- the task ----
+
+    async def run(self) -> None:
+        """Write rounds for ever."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            try:
+                await self._round()
+            except StoreUnavailable as error:
+                self._log.warning("store_unavailable", reason=str(error))
+                for journal in self.journals.values():
+                    journal.doubt()
+                await asyncio.sleep(_RETRY_SECONDS)
+                self._work.set()
+            finally:
+                self._round_over.set()
+
+    async def settle(self, seconds: float) -> None:
+        """Wait until all that was taken in so far is logged, at most so long."""
+        deadline = self._now() + seconds
+        while any(journal.take() or journal.doubtful for journal in self.journals.values()):
+            left = deadline - self._now()
+            if left <= 0:
+                return
+            self._round_over.clear()
+            self._work.set()
+            try:
+                async with asyncio.timeout(left):
+                    await self._round_over.wait()
+            except TimeoutError:
+                return
+
+    async def _round(self) -> None:
+        link = self._store.link
+        await self._ask_why(link)
+        await self._append(link)
+        await asyncio.gather(*(self._finish(j) for j in tuple(self.journals.values()) if j.ready_to_finish))
+
+    async def _ask_why(self, link: int) -> None:
+        """Ask about journals in doubt, and about all of them on a link that has not been asked yet."""
+        asked = [j for j in self.journals.values() if j.doubtful or j.link != link]
+        if not asked:
+            return
+        for journal in asked:
+            journal.doubt()
+        answers = await self._store.why([journal.claim for journal in asked], link)
+        for journal, answer in zip(asked, answers, strict=True):
+            journal.named_at = self._now()
+            before = journal.upto
+            if answer.standing is not Standing.OURS:
+                self.drop(journal.claim.response_id, answer.standing)
+            elif not journal.repair(answer.last, link):
+                self.drop(journal.claim.response_id, Standing.GONE)
+            elif journal.upto < before:
+                self._metrics.repairs.inc(before - journal.upto)
+
+    async def _append(self, link: int) -> None:
+        taken = [(j, appends) for j in self.journals.values() if (appends := j.take())]
+        if not taken:
+            return
+        began = self._now()
+        batch = [append for _, appends in taken for append in appends]
+        try:
+            replies = await self._store.append(batch, link)
+        except StoreUnavailable:
+            for journal, _ in taken:
+                journal.doubt()
+            raise
+        now = self._now()
+        self._metrics.append_time.observe(now - began)
+        rest = iter(replies)
+        for journal, appends in taken:
+            self._settle(journal, [next(rest) for _ in appends], now)
+        self._work.set()  # what came meanwhile, endings, and refusals to be asked about
+
+    def _settle(self, journal: Journal, replies: Sequence[AppendReply], now: float) -> None:
+        first = not journal.moved
+        journal.settle(replies)
+        journal.named_at = now
+        for reply in replies:
+            self._metrics.appends[reply].inc()
+        if first and journal.moved:
+            waited = now - self._claimed_at.get(journal.claim.response_id, now)
+            self._metrics.first_append.observe(waited)
+            self._log.info("first_append", journal.claim.response_id, seconds=round(waited, 4))
+        if AppendReply.STORAGE_FULL in replies:
+            journal.give_up_text()
+            self.end(journal.claim.response_id, Reason.ERROR, "storage_full: the server's memory is full")
+
+    async def _finish(self, journal: Journal) -> None:
+        ending = journal.ending
+        if ending is None:
+            return
+        claim = journal.claim
+        tail = Tail(journal.trailing_ids, *journal.untold_usage)
+        reply = await self._store.finish(claim, journal.upto, ending.reason, ending.message, tail)
+        if reply is FinishReply.BEHIND:
+            journal.doubt()
+            self._work.set()
+        elif reply is FinishReply.OK:
+            self.journals.pop(claim.response_id, None)
+            self._metrics.finished[ending.reason].inc()
+            self._log.info(
+                "finished",
+                claim.response_id,
+                reason=ending.reason.value,
+                generated_tokens=journal.generated,
+                seconds=round(self._now() - self._claimed_at.get(claim.response_id, self._now()), 4),
+            )
+            self._closed(claim.response_id)
+        else:
+            self.drop(claim.response_id, _LOST[reply])
+
+    def _closed(self, response_id: str) -> None:
+        self._claimed_at.pop(response_id, None)
+        self.changed.set()
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
