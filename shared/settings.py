@@ -79,7 +79,7 @@ def read(cls: type[T], environ: Mapping[str, str]) -> T:
     """
     values: dict[str, object] = {}
     problems: list[str] = []
-    for name, kind, known, default in _settings(cls):
+    for name, kind, known, default in settings_of(cls):
         raw = environ.get(known.env, "").strip()
         if not raw:
             if default is REQUIRED:
@@ -97,21 +97,21 @@ def read(cls: type[T], environ: Mapping[str, str]) -> T:
         raise SettingsError([str(problem)]) from None
 
 
-def table(cls: type[Any]) -> str:
-    """Render all settings of ``cls`` as a Markdown table: name, default, meaning."""
-    rows = ["| variable | default | meaning |", "|---|---|---|"]
-    for _, kind, known, default in _settings(cls):
-        meaning = f"{known.help} {_bounds(known)}".strip().replace("|", "\\|")
-        rows.append(f"| `{known.env}` | {_default_cell(kind, default)} | {meaning} |")
-    return "\n".join(rows) + "\n"
-
-
-def _settings(cls: type[Any]) -> Iterator[tuple[str, Any, Setting, object]]:
+def settings_of(cls: type[Any]) -> Iterator[tuple[str, Any, Setting, object]]:
     """Yield field name, type, setting and default of every field made by :func:`setting`."""
     kinds = get_type_hints(cls)
     for field in dataclasses.fields(cls):
         if "setting" in field.metadata:
             yield field.name, kinds[field.name], field.metadata["setting"], field.default
+
+
+def table(cls: type[Any]) -> str:
+    """Render all settings of ``cls`` as a Markdown table: name, default, meaning."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for _, kind, known, default in settings_of(cls):
+        meaning = f"{known.help} {_bounds(known)}".strip().replace("|", "\\|")
+        rows.append(f"| `{known.env}` | {_default_cell(kind, default)} | {meaning} |")
+    return "\n".join(rows) + "\n"
 
 
 def _value(raw: str, kind: Any, known: Setting) -> object:

@@ -1,14 +1,12 @@
-import os
 import signal
 import subprocess
 import sys
 import textwrap
 
-import psutil
 import pytest
 
 from shared import lifecycle
-from shared.lifecycle import EXIT_FORCED, _Signals, die_with_parent, run
+from shared.lifecycle import EXIT_FORCED, _Signals, run
 
 
 def python(source):
@@ -32,7 +30,7 @@ STUBBORN = """
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_sets_the_stop_event_and_the_exit_code_is_zero(number):
     with python(STUBBORN.format(same=1.0, stubborn=False)) as child:
         assert child.stdout.readline() == "up\n"
@@ -97,33 +95,6 @@ def test_handlers_are_put_back():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
-def test_a_child_ends_when_its_parent_is_killed():
-    source = """
-        import os, subprocess, sys, time
-        child = subprocess.Popen([sys.executable, "-c",
-            f"import shared.lifecycle as l, time; l.die_with_parent({os.getpid()}); print('x', flush=True);"
-            "time.sleep(600)"], stdout=subprocess.PIPE)
-        child.stdout.read(1)
-        print(child.pid)
-        time.sleep(600)
-    """
-    with python(source) as parent:
-        child = psutil.Process(int(parent.stdout.readline()))
-        parent.send_signal(signal.SIGKILL)
-        parent.wait(timeout=10)
-        child.wait(timeout=10)
-    assert not child.is_running()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
-def test_a_child_whose_parent_is_dead_already_ends_at_once():
-    source = f"import shared.lifecycle as l; l.die_with_parent({os.getppid()})"  # not the child's parent
-    with python(source) as child:
-        assert child.wait(timeout=10) == 1
-
-
-def test_elsewhere_than_on_linux_nothing_is_asked_of_the_kernel(monkeypatch):
-    monkeypatch.setattr(lifecycle.sys, "platform", "darwin")
-    monkeypatch.setattr(lifecycle.ctypes, "CDLL", None)
-    assert die_with_parent(1) is None
+def test_a_hang_up_that_was_switched_off_stays_so(monkeypatch):
+    monkeypatch.setattr(lifecycle.signal, "getsignal", lambda _: signal.SIG_IGN)
+    assert signal.SIGHUP not in lifecycle._heard()
