@@ -1,0 +1,245 @@
+"""A create: the fields that we act on, those accepted at their neutral value, and the request it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from gateway.errors import Code, RefusedError, WireError
+from shared.request import Message, Request, Role, Sampling
+
+Tokens = Annotated[int, Meta(ge=1, le=1_000_000)]
+Metadata = Annotated[
+    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
+]
+StopString = Annotated[str, Meta(min_length=1, max_length=256)]
+EventId = Annotated[str, Meta(max_length=256)]
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One part of a message's content."""
+
+    type: str
+    text: str | None = None
+
+
+class Item(msgspec.Struct, frozen=True):
+    """One item of the input."""
+
+    type: str = "message"
+    role: str | None = None
+    content: str | list[Part] | None = None
+
+
+class Create(msgspec.Struct, frozen=True):
+    """``response.create``, or the body of ``POST /v1/responses``: the fields that we act on."""
+
+    input: str | list[Item]
+    model: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+    instructions: str | None = None
+    max_output_tokens: Tokens | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    metadata: Metadata | None = None
+    store: bool | None = None
+    background: bool | None = None
+    stream: bool | None = None
+    user: str | None = None
+    # Ours:
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    stop: StopString | Annotated[list[StopString], Meta(max_length=4)] | None = None
+    keep: Annotated[float, Meta(ge=-1, le=3600)] | None = None
+    idempotency_key: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+    # The envelope:
+    stream_id: str | None = None
+    event_id: EventId | None = None
+
+
+# ---- fields of the API that are accepted at their neutral value only ------------------------------
+
+
+def _nothing(value: object) -> bool:
+    return value is None or value in ([], {})
+
+
+def _none_or(*values: object) -> Callable[[object], bool]:
+    return lambda value: value is None or any(value == each and type(value) is type(each) for each in values)
+
+
+def _plain_text(value: object) -> bool:
+    """``text``: the format must be text and the verbosity the usual one."""
+    if not isinstance(value, dict):
+        return value is None
+    kind = value.get("format")
+    return value.get("verbosity") in (None, "medium") and (
+        kind is None or (isinstance(kind, dict) and kind.get("type") == "text")
+    )
+
+
+def _all_null(value: object) -> bool:
+    return value is None or (isinstance(value, dict) and all(each is None for each in value.values()))
+
+
+def _no_logprobs(value: object) -> bool:
+    return value is None or (isinstance(value, list) and "message.output_text.logprobs" not in value)
+
+
+NEUTRAL: Mapping[str, Callable[[object], bool]] = {
+    "tools": _nothing,
+    "tool_choice": _none_or("none", "auto"),
+    "text": _plain_text,
+    "reasoning": _all_null,
+    "include": _no_logprobs,
+    "truncation": _none_or("disabled"),
+    "previous_response_id": _none_or(),
+    "conversation": _none_or(),
+    "prompt": _none_or(),
+    "top_logprobs": _none_or(0),
+    "logprobs": _none_or(False),
+    "n": _none_or(1),
+    "generate": _none_or(True),
+    "modalities": _none_or(["text"]),
+    "audio": _none_or(),
+    "frequency_penalty": _none_or(0, 0.0),
+    "presence_penalty": _none_or(0, 0.0),
+    "logit_bias": _nothing,
+    "response_format": lambda value: _plain_text({"format": value}),
+}
+"""Fields that would change the answer and are not supported yet, each with what its neutral value is."""
+
+
+def check(create: Create, fields: Mapping[str, object]) -> None:
+    """Refuse what the types cannot: ``fields`` are all that were sent.  Raises RefusedError."""
+    _refuse_unsupported(fields)
+    conversation(create)
+
+
+def _refuse_unsupported(fields: Mapping[str, object]) -> None:
+    for name, neutral in NEUTRAL.items():
+        if name in fields and not neutral(fields[name]):
+            raise RefusedError(WireError(Code.UNSUPPORTED_PARAMETER, f"{name!r} is not supported.", name))
+
+
+# ---- from a command to a request ------------------------------------------------------------------
+
+_ROLES: Mapping[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+}
+_TEXT_PARTS = ("text", "input_text", "output_text")
+
+
+def conversation(create: Create) -> tuple[Message, ...]:
+    """Return the messages of a create, instructions first as a system message.  Raises RefusedError."""
+    head = (Message("system", create.instructions),) if create.instructions else ()
+    if isinstance(create.input, str):
+        return (*head, Message("user", create.input))
+    if not create.input:
+        raise RefusedError(WireError(Code.INVALID_REQUEST, "The input is empty.", "input"))
+    return (*head, *(_message(item, f"input[{at}]") for at, item in enumerate(create.input)))
+
+
+def _message(item: Item, path: str) -> Message:
+    if item.type != "message":
+        raise RefusedError(
+            WireError(
+                Code.UNSUPPORTED_PARAMETER, f"Items of type {item.type!r} are not supported.", f"{path}.type"
+            )
+        )
+    role = _ROLES.get(item.role or "")
+    if role is None:
+        sentence = f"The role must be one of {', '.join(_ROLES)}."
+        raise RefusedError(WireError(Code.INVALID_REQUEST, sentence, f"{path}.role"))
+    if item.content is None:
+        raise RefusedError(WireError(Code.INVALID_REQUEST, "A message needs content.", f"{path}.content"))
+    if isinstance(item.content, str):
+        return Message(role, item.content)
+    return Message(
+        role, "".join(_part(part, f"{path}.content[{at}]") for at, part in enumerate(item.content))
+    )
+
+
+def _part(part: Part, path: str) -> str:
+    if part.type not in _TEXT_PARTS:
+        sentence = f"Content of type {part.type!r} is not supported."
+        raise RefusedError(WireError(Code.UNSUPPORTED_PARAMETER, sentence, f"{path}.type"))
+    if part.text is None:
+        raise RefusedError(WireError(Code.INVALID_REQUEST, "A text part needs text.", f"{path}.text"))
+    return part.text
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a request gets where its asker said nothing, and the bounds of what may be asked."""
+
+    max_tokens: int = 1024
+    max_tokens_limit: int = 4096
+    keep: float = 30.0
+    queue_seconds: float = 60.0
+    run_seconds: float = 300.0
+
+
+def idempotency_key(create: Create) -> str:
+    """Return the key under which a repeated create is the same one, or nothing."""
+    return create.idempotency_key or (create.metadata or {}).get("idempotency_key", "")
+
+
+def to_request(  # noqa: PLR0913 - the parts of a request that a create does not hold
+    create: Create,
+    *,
+    response_id: str,
+    model: str,
+    principal: str,
+    seed: int,
+    defaults: Defaults,
+    traceparent: str = "",
+) -> Request:
+    """Fix a checked create for good.  ``seed`` is used if none was asked."""
+    stop = (create.stop,) if isinstance(create.stop, str) else tuple(create.stop or ())
+    asked = create.max_output_tokens
+    sampling = Sampling(
+        max_tokens=min(asked or defaults.max_tokens, defaults.max_tokens_limit),
+        # A natural number that fits 64 signed bits, whatever a worker computes with.
+        seed=(seed if create.seed is None else create.seed) % 2**63,
+        temperature=1.0 if create.temperature is None else create.temperature,
+        top_p=1.0 if create.top_p is None else create.top_p,
+        stop=stop,
+    )
+    return Request(
+        response_id=response_id,
+        model=model,
+        principal=principal,
+        messages=conversation(create),
+        sampling=sampling,
+        keep=_keep(create, defaults),
+        queue_seconds=defaults.queue_seconds,
+        run_seconds=defaults.run_seconds,
+        idempotency_key=idempotency_key(create),
+        echo=_echo(create),
+        traceparent=traceparent,
+    )
+
+
+def _keep(create: Create, defaults: Defaults) -> float:
+    if create.background:
+        return -1.0
+    return defaults.keep if create.keep is None else create.keep
+
+
+def _echo(create: Create) -> dict[str, object]:
+    """Return what the response object shows as it was asked; absent fields were not asked."""
+    asked = {
+        "instructions": create.instructions,
+        "max_output_tokens": create.max_output_tokens,
+        "metadata": create.metadata,
+        "background": create.background,
+        "store": create.store,
+        "user": create.user,
+    }
+    return {name: value for name, value in asked.items() if value is not None}

@@ -1,0 +1,161 @@
+import json
+
+import pytest
+
+from gateway.create import NEUTRAL, Create, Defaults, conversation, to_request
+from gateway.errors import Code
+from gateway.wire import Rejected, parse
+from shared.request import Message, decode, encode
+
+
+def parsed(**fields):
+    return parse(json.dumps({"type": "response.create", "input": "Hello", **fields}))
+
+
+def request_of(**fields):
+    command = parsed(**fields)
+    assert isinstance(command, Create), command
+    return to_request(
+        command, response_id="resp_0", model="m", principal="alice", seed=99, defaults=Defaults()
+    )
+
+
+def refused(**fields):
+    reply = parsed(**fields)
+    assert isinstance(reply, Rejected), reply
+    return reply.error
+
+
+def test_instructions_and_developer_speak_as_system():
+    items = [
+        {"role": "developer", "content": "Be brief."},
+        {
+            "type": "message",
+            "role": "user",
+            "content": [{"type": "input_text", "text": "Hi "}, {"type": "text", "text": "you"}],
+        },
+        {"role": "assistant", "content": [{"type": "output_text", "text": "Hello", "annotations": []}]},
+    ]
+    command = parsed(input=items, instructions="Be kind.")
+    assert conversation(command) == (
+        Message("system", "Be kind."),
+        Message("system", "Be brief."),
+        Message("user", "Hi you"),
+        Message("assistant", "Hello"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("item", "code", "param"),
+    [
+        ({"type": "function_call_output", "output": "x"}, Code.UNSUPPORTED_PARAMETER, "input[0].type"),
+        ({"role": "tool", "content": "x"}, Code.INVALID_REQUEST, "input[0].role"),
+        ({"role": "user"}, Code.INVALID_REQUEST, "input[0].content"),
+        (
+            {"role": "user", "content": [{"type": "input_text"}]},
+            Code.INVALID_REQUEST,
+            "input[0].content[0].text",
+        ),
+        (
+            {
+                "role": "user",
+                "content": [{"type": "text", "text": "a"}, {"type": "input_image", "image_url": "u"}],
+            },
+            Code.UNSUPPORTED_PARAMETER,
+            "input[0].content[1].type",
+        ),
+        (
+            {"role": "user", "content": [{"type": "input_audio"}]},
+            Code.UNSUPPORTED_PARAMETER,
+            "input[0].content[0].type",
+        ),
+    ],
+)
+def test_an_item_that_is_no_text_message_is_refused_where_it_stands(item, code, param):
+    error = refused(input=[item])
+    assert (error.code, error.param) == (code, param)
+
+
+def test_an_empty_input_is_refused():
+    assert refused(input=[]).param == "input"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("tools", [{"type": "function", "name": "f"}]),
+        ("tool_choice", "required"),
+        ("text", {"format": {"type": "json_schema"}}),
+        ("text", {"verbosity": "low"}),
+        ("reasoning", {"effort": "high"}),
+        ("include", ["message.output_text.logprobs"]),
+        ("truncation", "auto"),
+        ("previous_response_id", "resp_1"),
+        ("conversation", "c"),
+        ("n", 2),
+        ("n", True),
+        ("generate", False),
+        ("frequency_penalty", 0.5),
+        ("logit_bias", {"1": 2}),
+        ("response_format", {"type": "json_object"}),
+    ],
+)
+def test_a_field_that_would_change_the_answer_is_refused_by_name(field, value):
+    error = refused(**{field: value})
+    assert (error.code, error.param) == (Code.UNSUPPORTED_PARAMETER, field)
+
+
+@pytest.mark.parametrize("field", NEUTRAL)
+def test_null_is_always_neutral(field):
+    assert isinstance(parsed(**{field: None}), Create)
+
+
+def test_neutral_values_are_accepted():
+    assert isinstance(
+        parsed(
+            tools=[],
+            tool_choice="auto",
+            text={"format": {"type": "text"}, "verbosity": "medium"},
+            reasoning={"effort": None},
+            truncation="disabled",
+            n=1,
+            frequency_penalty=0,
+            presence_penalty=0.0,
+        ),
+        Create,
+    )
+
+
+def test_defaults_fill_what_was_not_asked():
+    request = request_of()
+    assert request.sampling.max_tokens == 1024
+    assert request.sampling.temperature == 1.0
+    assert request.sampling.seed == 99
+    assert request.keep == 30.0
+    assert request.echo == {}
+
+
+def test_what_was_asked_counts():
+    request = request_of(
+        max_output_tokens=10**6, temperature=0, top_p=0.5, seed=-1, stop="END", keep=5, metadata={"a": "b"}
+    )
+    assert request.sampling.max_tokens == 4096
+    assert (request.sampling.temperature, request.sampling.top_p) == (0, 0.5)
+    assert request.sampling.seed == 2**63 - 1
+    assert request.sampling.stop == ("END",)
+    assert request.keep == 5
+    assert request.echo == {"max_output_tokens": 10**6, "metadata": {"a": "b"}}
+
+
+def test_a_background_response_is_never_left():
+    assert request_of(background=True, keep=5).keep == -1
+
+
+def test_the_idempotency_key_may_come_as_metadata():
+    assert request_of(metadata={"idempotency_key": "k"}).idempotency_key == "k"
+    assert request_of(metadata={"idempotency_key": "k"}, idempotency_key="own").idempotency_key == "own"
+
+
+def test_a_request_survives_the_store():
+    request = request_of(metadata={"a": "b"}, instructions="Be kind.")
+    assert decode(encode(request)) == request

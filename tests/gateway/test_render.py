@@ -1,0 +1,116 @@
+import json
+
+from gateway_logs import CREATED_MS, RESPONSE_ID, LogWriter, make_request
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.render import DeltaFrame, render
+from gateway.response import snapshot
+from shared.log import Reason, escape
+
+
+def events_of(log, after=-1):
+    told = snapshot(log.entries)
+    made = [
+        event for entry in log.entries for event in render(make_request(), CREATED_MS, entry, told, after)
+    ]
+    for event in made:
+        body = json.loads(event.payload)
+        assert (body["type"], body["sequence_number"]) == (event.type, event.number)
+        assert isinstance(body["epoch"], int)
+    return [json.loads(event.payload) for event in made]
+
+
+def whole_log(reason=Reason.STOP):
+    log = LogWriter()
+    log.claim()
+    log.delta("Hel", prompt_tokens=3)
+    log.claim()
+    log.delta("lo")
+    log.end(reason)
+    return log
+
+
+def test_a_whole_life_has_the_full_event_set_in_order():
+    events = events_of(whole_log())
+    assert [event["type"] for event in events] == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+    ]
+    assert [event["sequence_number"] for event in events] == list(range(10))
+
+
+def test_item_and_response_ids_never_change():
+    events = events_of(whole_log())
+    items = {event["item_id"] for event in events if "item_id" in event}
+    items |= {event["item"]["id"] for event in events if "item" in event}
+    items |= {event["response"]["output"][0]["id"] for event in events[-1:]}
+    assert len(items) == 1
+    assert {event["response"]["id"] for event in events if "response" in event} == {RESPONSE_ID}
+
+
+def test_created_says_queued_and_in_progress_has_no_output_yet():
+    events = events_of(whole_log())
+    assert events[0]["response"]["status"] == "queued"
+    assert events[1]["response"]["status"] == "in_progress"
+    assert events[1]["response"]["output"] == []
+    assert events[2]["item"]["content"] == []
+
+
+def test_a_cancelled_response_ends_as_incomplete_with_its_status():
+    last = events_of(whole_log(Reason.CANCELLED))[-1]
+    assert last["type"] == "response.incomplete"
+    assert last["response"]["status"] == "cancelled"
+    assert last["response"]["incomplete_details"] is None
+
+
+def test_an_ending_before_the_start_is_one_event():
+    log = LogWriter()
+    log.end(Reason.QUEUE_TIMEOUT)
+    events = events_of(log)
+    assert [event["type"] for event in events] == ["response.created", "response.failed"]
+    assert events[-1]["sequence_number"] == 1
+    assert events[-1]["response"]["output"] == []
+
+
+@given(st.lists(st.text()), st.integers(min_value=-1, max_value=20))
+def test_the_final_text_is_the_joined_deltas_and_any_cursor_gets_the_rest(texts, after):
+    log = LogWriter()
+    log.claim()
+    for text in texts:
+        log.delta(text)
+    log.end()
+    events = events_of(log)
+    joined = "".join(event["delta"] for event in events if event["type"].endswith("text.delta"))
+    assert joined == "".join(texts)
+    done = next(event for event in events if event["type"].endswith("text.done"))
+    final = events[-1]["response"]["output"][0]["content"][0]["text"]
+    assert done["text"] == final == joined
+    assert events_of(log, after) == events[after + 1 :]
+
+
+@given(st.text(), st.integers(min_value=0, max_value=10**6), st.sampled_from([None, "a.b-C_9"]))
+def test_a_frame_renders_what_the_renderer_renders(text, number, stream_id):
+    log = LogWriter()
+    log.claim()
+    entry = log.delta(text)
+    (event,) = render(make_request(), CREATED_MS, entry, snapshot(log.entries))
+    frame = DeltaFrame(RESPONSE_ID, entry.epoch, stream_id)
+    made = frame.one(number, escape(text).encode())
+    expected = json.loads(event.on(stream_id)) | {"sequence_number": number}
+    assert json.loads(made) == expected
+    assert len(made) <= frame.overhead + len(escape(text).encode())
+
+
+def test_a_merged_frame_names_the_first_number_it_covers():
+    merged = json.loads(DeltaFrame(RESPONSE_ID, 3).merged(5, 9, b"abc"))
+    assert (merged["first_sequence_number"], merged["sequence_number"], merged["delta"]) == (5, 9, "abc")
+    assert "first_sequence_number" not in json.loads(DeltaFrame(RESPONSE_ID, 3).merged(5, 5, b"abc"))

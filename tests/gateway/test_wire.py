@@ -1,0 +1,153 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.create import Create
+from gateway.errors import Code
+from gateway.wire import MAX_DEPTH, Cancel, Rejected, Resume, cursors, parse, parse_body
+
+ID = "resp_000" + "a" * 32
+
+
+def create(**fields):
+    return json.dumps({"type": "response.create", "input": "Hello", **fields})
+
+
+def rejected(raw):
+    reply = parse(raw)
+    assert isinstance(reply, Rejected), reply
+    return reply
+
+
+def test_a_create_is_read():
+    assert parse(create(model="m", stream_id="a.b")) == Create(input="Hello", model="m", stream_id="a.b")
+
+
+def test_unknown_fields_and_what_sdks_send_anyway_are_ignored():
+    sent = create(stream=True, tools=[], include=[], store=True, service_tier="auto", never_heard_of={"a": 1})
+    assert isinstance(parse(sent), Create)
+
+
+def test_a_cancel_needs_no_id():
+    assert parse('{"type":"response.cancel"}') == Cancel()
+
+
+def test_a_resume_starts_at_the_beginning_unless_told():
+    assert parse(json.dumps({"type": "response.resume", "response_id": ID})) == Resume(ID, -1)
+
+
+def test_what_is_not_an_object_is_invalid_json():
+    for raw in ("", "{", "[1]", '"text"', "null", '{"type":"response.create","input":"\\ud800"}'):
+        assert rejected(raw).error.code is Code.INVALID_JSON
+
+
+def test_an_unknown_type_is_named():
+    assert rejected('{"type":"response.steer","event_id":"e1"}').error.event_id == "e1"
+    assert rejected('{"type":"response.steer"}').error.code is Code.UNSUPPORTED_EVENT
+
+
+def test_a_missing_type_is_named():
+    error = rejected('{"input":"Hello"}').error
+    assert (error.code, error.param) == (Code.INVALID_REQUEST, "type")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temperature", 2.1),
+        ("temperature", "warm"),
+        ("top_p", 0),
+        ("max_output_tokens", 0),
+        ("seed", 2**63),
+        ("stop", ["a"] * 5),
+        ("stop", ""),
+        ("metadata", {"k": 1}),
+        ("keep", -2),
+        ("model", ""),
+        ("input", None),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_name(field, value):
+    error = rejected(create(**{field: value})).error
+    assert error.code is Code.INVALID_REQUEST
+    assert error.param is not None
+    assert error.param.startswith(field)
+
+
+@pytest.mark.parametrize("stream_id", ["", "a b", "é", "x" * 257, 7])
+def test_a_bad_stream_id_is_refused(stream_id):
+    reply = rejected(create(stream_id=stream_id))
+    assert reply.error.code is Code.INVALID_STREAM_ID
+    assert reply.stream_id is None
+
+
+def test_the_lane_of_a_bad_message_is_known():
+    assert rejected(create(stream_id="a", temperature=9)).stream_id == "a"
+
+
+@pytest.mark.parametrize("kind", ["response.cancel", "response.resume"])
+def test_what_cannot_be_a_response_id_is_not_found(kind):
+    error = rejected(json.dumps({"type": kind, "response_id": "resp_{p1}*"})).error
+    assert error.code is Code.RESPONSE_NOT_FOUND
+
+
+def test_deep_nesting_is_refused_and_shallow_breadth_is_not():
+    deep = "[" * MAX_DEPTH + "]" * MAX_DEPTH
+    assert rejected(f'{{"type":"response.create","input":"x","a":{deep}}}').error.code is Code.INVALID_JSON
+    broad = json.dumps([[]] * 100 + ["[" * 100 + '\\"{'])
+    assert isinstance(parse(f'{{"type":"response.create","input":"x","a":{broad}}}'), Create)
+
+
+@given(
+    st.one_of(
+        st.text(max_size=200), st.recursive(st.none() | st.text() | st.integers(), st.lists).map(json.dumps)
+    )
+)
+def test_no_input_raises(raw):
+    assert isinstance(parse(raw), Rejected)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["input", "model", "stream_id", "tools", "temperature", "stop", "metadata", "text"]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+            max_leaves=6,
+        ),
+    )
+)
+def test_a_create_is_read_or_rejected_whatever_its_fields_are(fields):
+    assert isinstance(parse(json.dumps({"type": "response.create", **fields})), Create | Rejected)
+
+
+def test_a_body_needs_no_type():
+    assert parse_body(b'{"input":"Hello"}') == Create(input="Hello")
+    assert parse_body(b"\xff").code is Code.INVALID_JSON
+
+
+def test_cursors_are_aligned_lists():
+    query = {
+        "response_id": [ID, ID],
+        "starting_after": ["3", "-1"],
+        "stream_id": ["a", "b"],
+        "epoch": ["", "7"],
+    }
+    assert cursors(query) == [Resume(ID, 3, stream_id="a"), Resume(ID, -1, epoch=7, stream_id="b")]
+    assert cursors({"unknown": ["x"]}) == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"response_id": [ID], "starting_after": ["x"]},
+        {"response_id": [ID], "starting_after": ["1", "2"]},
+        {"starting_after": ["1"]},
+        {"response_id": ["nobody"]},
+        {"response_id": [ID], "stream_id": ["a b"]},
+    ],
+)
+def test_a_bad_cursor_is_refused(query):
+    assert cursors(query).status in (400, 404)
