@@ -1,0 +1,208 @@
+"""Whole workers with the echo engine on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import urllib.request
+from collections.abc import AsyncIterator
+
+import pytest
+from store_bench import LEASES, eventually
+
+from shared.log import Kind, Reason, Status, new_response_id, unescape
+from shared.observe import make_logger
+from shared.request import Message, Request, Sampling
+from shared.settings import SettingsError
+from shared.store.contract import Followed
+from shared.store.gateway import RedisGatewayStore
+from shared.store.link import Link
+from worker.app import serve
+from worker.settings import WorkerSettings
+
+
+class Fleet:
+    """Workers as tasks of the test, and a gateway's store to look at what they do."""
+
+    def __init__(self, url: str, gateway: RedisGatewayStore) -> None:
+        self.url = url
+        self.gateway = gateway
+        self.lines = io.StringIO()
+        self.tasks: dict[str, tuple[asyncio.Task[None], asyncio.Event]] = {}
+
+    def start(self, name: str, **settings: object) -> None:
+        stop = asyncio.Event()
+        made = WorkerSettings(
+            redis_url=self.url,
+            engine="echo",
+            name=name,
+            probe_port=0,
+            **({"echo_rate": 0, "lease_seconds": 0.5, "drain_seconds": 2} | settings),
+        )
+        task = asyncio.create_task(serve(made, stop, make_logger("worker", self.lines, worker=name)))
+        self.tasks[name] = (task, stop)
+
+    async def stop(self, name: str) -> None:
+        task, stop = self.tasks.pop(name)
+        stop.set()
+        await asyncio.wait_for(task, 20)
+
+    async def submit(self, text: str, **changes: object) -> str:
+        fields = {
+            "response_id": new_response_id(0),
+            "model": "echo",
+            "principal": "alice",
+            "messages": (Message("user", text),),
+            "sampling": Sampling(max_tokens=12, seed=1),
+            "keep": -1.0,
+        }
+        request = Request(**(fields | changes))
+        await self.gateway.submit(request, None, 64)
+        return request.response_id
+
+    async def look(self, response_id: str) -> Followed:
+        reply = await self.gateway.follow(response_id, "alice", None, -1, None)
+        assert isinstance(reply, Followed)
+        return reply
+
+    async def ended(self, response_id: str) -> Followed:
+        async def terminal():
+            followed = await self.look(response_id)
+            return followed if followed.status.terminal else None
+
+        return await eventually(terminal, 20)
+
+    async def has_deltas(self, response_id: str, count: int) -> None:
+        async def enough():
+            return (await self.look(response_id)).last >= 4 + count
+
+        await eventually(enough, 20)
+
+    def events(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.lines.getvalue().splitlines()]
+
+
+@pytest.fixture
+async def fleet(valkey: str) -> AsyncIterator[Fleet]:
+    link = Link.to(valkey)
+    await link.command("FLUSHALL")
+    made = Fleet(valkey, RedisGatewayStore(link, name="test", leases=LEASES))
+    yield made
+    for name in tuple(made.tasks):
+        await made.stop(name)
+    await link.close()
+
+
+def text_of(followed: Followed) -> str:
+    return unescape("".join(entry.text for entry in followed.entries))
+
+
+def ids_of(followed: Followed) -> list[int]:
+    return [i for entry in followed.entries for i in entry.ids]
+
+
+async def undisturbed(fleet: Fleet, prompt: str, **changes: object) -> tuple[str, list[int]]:
+    fleet.start("undisturbed")
+    followed = await fleet.ended(await fleet.submit(prompt, **changes))
+    await fleet.stop("undisturbed")
+    return text_of(followed), ids_of(followed)
+
+
+async def test_an_answer_is_computed_logged_and_ended(fleet: Fleet):
+    fleet.start("worker-1")
+
+    followed = await fleet.ended(await fleet.submit("one two three"))
+
+    assert text_of(followed).startswith("one two three")
+    assert (followed.status, followed.entries[-1].reason) == (Status.INCOMPLETE, Reason.LENGTH)
+    assert len(ids_of(followed)) == 12
+    assert followed.entries[2].prompt_tokens > 0
+
+
+async def test_a_draining_worker_hands_over_at_once_and_the_text_goes_on(fleet: Fleet):
+    sampling = Sampling(max_tokens=400, seed=1)
+    expected = await undisturbed(fleet, "a b c d e", sampling=sampling)
+    fleet.start("first", echo_rate=100)
+    response_id = await fleet.submit("a b c d e", sampling=sampling)
+    await fleet.has_deltas(response_id, 5)
+    fleet.start("second")
+
+    await fleet.stop("first")
+    followed = await fleet.ended(response_id)
+
+    assert (text_of(followed), ids_of(followed)) == expected
+    assert [entry.owner for entry in followed.entries if entry.kind is Kind.HANDED] == ["second"]
+    assert "released" in [event["event"] for event in fleet.events()]
+
+
+async def test_a_worker_that_vanishes_is_a_pause_of_a_lease(fleet: Fleet):
+    sampling = Sampling(max_tokens=400, seed=1)
+    expected = await undisturbed(fleet, "a b c d e", sampling=sampling)
+    fleet.start("first", echo_rate=100)
+    response_id = await fleet.submit("a b c d e", sampling=sampling)
+    await fleet.has_deltas(response_id, 5)
+    task, _ = fleet.tasks.pop("first")
+
+    task.cancel()  # no drain: as a killed process
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    fleet.start("second")
+    followed = await fleet.ended(response_id)
+
+    assert (text_of(followed), ids_of(followed)) == expected
+
+
+async def test_a_stop_frees_the_engine_while_the_answer_runs(fleet: Fleet):
+    fleet.start("worker-1", echo_rate=50, slots=1)
+    stopped = await fleet.submit("long", sampling=Sampling(max_tokens=4000, seed=1))
+    await fleet.has_deltas(stopped, 3)
+
+    await fleet.gateway.cancel(stopped, "alice")
+    followed = await fleet.ended(await fleet.submit("next", sampling=Sampling(max_tokens=2, seed=1)))
+
+    assert text_of(followed).startswith("next")
+    assert (await fleet.look(stopped)).status is Status.CANCELLED
+
+
+async def test_every_life_can_be_read_from_the_log_lines_by_its_response_id(fleet: Fleet):
+    fleet.start("worker-1")
+    response_id = await fleet.submit("secret words")
+    await fleet.ended(response_id)
+    await fleet.stop("worker-1")
+
+    lives = [event["event"] for event in fleet.events() if event.get("response_id") == response_id]
+
+    assert lives == ["claimed", "first_append", "finished"]
+    assert "secret" not in fleet.lines.getvalue()
+
+
+async def test_the_internal_port_tells_that_it_is_ready_and_what_it_counts(fleet: Fleet):
+    fleet.start("worker-1")
+    response_id = await fleet.submit("a b")
+    await fleet.ended(response_id)
+    port = next(event["probe_port"] for event in fleet.events() if event["event"] == "ready")
+
+    def get(path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as reply:
+            return reply.read().decode()
+
+    for path in ("/livez", "/readyz"):
+        assert await asyncio.to_thread(get, path) == "ok\n"
+    metrics = await asyncio.to_thread(get, "/metrics")
+    assert "tokenwire_generated_tokens_total 12.0" in metrics
+    assert 'tokenwire_finished_total{reason="max_output_tokens"} 1.0' in metrics
+
+
+async def test_a_taken_internal_port_is_said_in_a_sentence(fleet: Fleet):
+    fleet.start("worker-1")
+
+    async def ready():
+        return [event["probe_port"] for event in fleet.events() if event["event"] == "ready"]
+
+    [port] = await eventually(ready)
+    settings = WorkerSettings(redis_url=fleet.url, engine="echo", probe_port=port)
+
+    with pytest.raises(SettingsError, match=f"PROBE_PORT {port} cannot be had"):
+        await serve(settings, asyncio.Event(), make_logger("worker", io.StringIO()))
