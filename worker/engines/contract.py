@@ -90,7 +90,8 @@ class Engine(Protocol):
     """An engine as the worker sees it: called from the event loop, never blocking it."""
 
     @property
-    def info(self) -> EngineInfo: ...
+    def info(self) -> EngineInfo:
+        """What it is; known once it is started."""
 
     async def start(self, on_step: OnStep) -> None:
         """Load what is needed and begin.  Raises EngineError with a sentence saying what to do."""
@@ -99,10 +100,13 @@ class Engine(Protocol):
         """Take an order.  What is wrong with it comes as Ended, never as an exception."""
 
     def cancel(self, response_id: str) -> None:
-        """Forget a sequence: no event of it comes any more, and its slot is free in two steps.  Harmless
-        if it has ended."""
+        """Forget a sequence: no event of it comes any more, and its slot is free in two steps.
 
-    def stats(self) -> Stats: ...
+        Harmless if it has ended.
+        """
+
+    def stats(self) -> Stats:
+        """Return its counters as of the last step."""
 
     async def close(self) -> None:
         """Stop computing and free everything.  Running sequences are dropped without an event."""
@@ -113,9 +117,11 @@ class Stepper(Protocol):
 
     info: EngineInfo
 
-    def submit(self, order: Order) -> None: ...
+    def submit(self, order: Order) -> None:
+        """Take an order; what is wrong with it is said by the next step."""
 
-    def cancel(self, response_id: str) -> None: ...
+    def cancel(self, response_id: str) -> None:
+        """Forget a sequence: no later step says anything of it."""
 
     def step(self) -> Sequence[Event]:
         """Take one step; blocks while it computes.  An empty result is a step too."""
@@ -124,9 +130,11 @@ class Stepper(Protocol):
     def busy(self) -> bool:
         """Whether a step would do anything."""
 
-    def stats(self) -> Stats: ...
+    def stats(self) -> Stats:
+        """Return its counters."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free everything."""
 
 
 class EngineError(Exception):

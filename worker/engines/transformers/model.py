@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from worker.engines.contract import EngineError
 
@@ -112,7 +112,10 @@ def _convert(source: Path, target: Path, say: Say) -> None:
     say(f"{NAME}: 2/4 reading the tokenizer")
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     say(f"{NAME}: 3/4 reading the weights")
-    model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
+    # Any: a model's own types change from one version of transformers to the next.
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        source.parent, gguf_file=source.name, dtype=torch.float32
+    )
     say(f"{NAME}: 4/4 writing")
     # The weights are plain floats by now, but save_pretrained refuses a model that still says it is quantised.
     model.hf_quantizer = None
@@ -124,7 +127,9 @@ def _convert(source: Path, target: Path, say: Say) -> None:
 
 def main() -> int:
     """Print the small model's folder, making it if needed; progress goes to stderr."""
-    parser = argparse.ArgumentParser(prog="python -m worker.engines.transformers.model", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m worker.engines.transformers.model", description=main.__doc__
+    )
     parser.add_argument("--cache", type=Path, default=default_cache(os.environ, Path.cwd()))
     cache: Path = parser.parse_args().cache
     try:

@@ -1,0 +1,196 @@
+"""One thread that steps an engine: commands go in by a queue, and once per step everything comes out."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from shared.log import Reason
+from worker.engines.contract import Ended, EngineError, EngineInfo, Event, OnStep, Order, Stats, Stepper
+
+_JOIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Submit:
+    order: Order
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Cancel:
+    response_id: str
+
+
+_Command = _Submit | _Cancel
+
+
+class EngineThread:
+    """Any stepper behind the ``Engine`` protocol.
+
+    The event loop never waits for the engine: ``submit`` and ``cancel`` leave a command, the thread takes
+    all commands before each step and hands over what a step made with one ``call_soon_threadsafe``.  Each
+    order has a ticket, and a batch says which tickets were known when it was made; so an event of an order
+    that was cancelled meanwhile, even if its response was submitted again, is recognised and dropped.
+    """
+
+    def __init__(self, make: Callable[[], Stepper]) -> None:
+        """``make`` runs in the thread, since it may load a model for minutes; it raises EngineError."""
+        self._make = make
+        self._commands: deque[_Command] = deque()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._live: dict[str, int] = {}
+        self._ticket = 0
+        self._seen = 0
+        self._stats = Stats(steps=0, running=0, waiting=0, prompt_tokens=0, generated_tokens=0)
+        self._info: EngineInfo | None = None
+        self._failure = ""
+        self._step_began = 0.0
+        self.last_step_at = 0.0
+        """When the last step ended, by ``time.monotonic``; 0 before the first."""
+
+    # On the event loop.
+
+    @property
+    def info(self) -> EngineInfo:
+        """What the engine is.  Raises EngineError before it was started."""
+        if self._info is None:
+            raise EngineError("The engine is not started.")
+        return self._info
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the thread is there and no step has crashed.  False before the start and after the end."""
+        return self._thread.is_alive() and not self._failure and self._info is not None
+
+    def stalled_for(self, now: float) -> float:
+        """Return for how many seconds, at ``now`` (``time.monotonic``), the step in progress has lasted."""
+        began = self._step_began
+        return max(0.0, now - began) if began else 0.0
+
+    async def start(self, on_step: OnStep) -> None:
+        """Make the engine in its thread and begin.  Raises EngineError if it cannot be made."""
+        self._loop = asyncio.get_running_loop()
+        self._on_step = on_step
+        self._started: asyncio.Future[EngineInfo] = self._loop.create_future()
+        self._thread.start()
+        self._info = await self._started
+
+    def submit(self, order: Order) -> None:
+        """Take an order.  What is wrong with it, or with the engine, comes as Ended."""
+        self._ticket += 1
+        self._live[order.response_id] = self._ticket
+        if self._failure:
+            self._loop.call_soon(self._deliver, self._ticket, [_broken(order.response_id, self._failure)])
+        else:
+            self._command(_Submit(order, self._ticket))
+
+    def cancel(self, response_id: str) -> None:
+        """Forget a sequence: no event of it comes any more."""
+        if self._live.pop(response_id, None) is not None:
+            self._command(_Cancel(response_id))
+
+    def stats(self) -> Stats:
+        """Return the counters as of the last step."""
+        return self._stats
+
+    async def close(self) -> None:
+        """Stop the thread after its step in progress.
+
+        Raises EngineError if that takes over five seconds; the thread then ends with the process.
+        """
+        self._live.clear()
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if self._thread.ident is not None:
+            await asyncio.to_thread(self._thread.join, _JOIN_SECONDS)
+        if self._thread.is_alive():
+            raise EngineError(f"The engine's step did not end within {_JOIN_SECONDS:.0f} seconds.")
+
+    def _command(self, command: _Command) -> None:
+        with self._wake:
+            self._commands.append(command)
+            self._wake.notify()
+
+    def _deliver(self, seen: int, events: Sequence[Event]) -> None:
+        """Pass on what is still wanted of a batch."""
+        wanted = [event for event in events if 0 < self._live.get(event.response_id, 0) <= seen]
+        for event in wanted:
+            if isinstance(event, Ended):
+                del self._live[event.response_id]
+        if wanted:
+            self._on_step(wanted)
+
+    def _break(self, sentence: str) -> None:
+        """End everything that runs: the engine is gone."""
+        self._failure = sentence
+        self._deliver(self._ticket, [_broken(response_id, sentence) for response_id in self._live])
+
+    # In the thread.
+
+    def _run(self) -> None:
+        try:
+            stepper = self._make()
+        except Exception as error:  # noqa: BLE001 -- whatever it is, start() raises it on the loop
+            self._call(_fail, self._started, error)
+            return
+        self._call(_succeed, self._started, stepper.info)
+        try:
+            self._work(stepper)
+        except Exception as error:  # noqa: BLE001 -- any crash of a step ends all sequences, never silently
+            self._call(self._break, f"The engine broke: {type(error).__name__}: {error}")
+        finally:
+            self._step_began = 0.0
+            stepper.close()
+
+    def _work(self, stepper: Stepper) -> None:
+        while self._take_commands(stepper):
+            if stepper.busy:
+                self._step(stepper)
+            self._stats = stepper.stats()
+
+    def _take_commands(self, stepper: Stepper) -> bool:
+        """Run all commands, sleeping while there is nothing to do; False once the engine is to close."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._closing or self._commands or stepper.busy)
+            commands, self._commands = self._commands, deque()
+        for command in commands:
+            if isinstance(command, _Submit):
+                self._seen = command.ticket
+                stepper.submit(command.order)
+            else:
+                stepper.cancel(command.response_id)
+        return not self._closing
+
+    def _step(self, stepper: Stepper) -> None:
+        self._step_began = time.monotonic()
+        events = stepper.step()
+        self.last_step_at = time.monotonic()
+        self._step_began = 0.0
+        if events:
+            self._call(self._deliver, self._seen, events)
+
+    def _call(self, function: Callable[..., None], *args: object) -> None:
+        if not self._loop.is_closed():  # nobody is left to tell: the process is ending
+            self._loop.call_soon_threadsafe(function, *args)
+
+
+def _broken(response_id: str, sentence: str) -> Ended:
+    return Ended(response_id, Reason.ERROR, sentence)
+
+
+def _succeed(started: asyncio.Future[EngineInfo], info: EngineInfo) -> None:
+    if not started.done():  # the starter may have been cancelled
+        started.set_result(info)
+
+
+def _fail(started: asyncio.Future[EngineInfo], error: Exception) -> None:
+    if not started.done():
+        started.set_exception(error)

@@ -1,0 +1,135 @@
+"""Find, load and check a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers.utils import logging
+
+from worker.engines.contract import EngineError
+from worker.engines.options import TransformersOptions
+from worker.engines.transformers.model import NAME, small_model
+from worker.engines.transformers.revision import revision
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model with its tokenizer, and what the engine must know about both."""
+
+    model: Any
+    tokenizer: PreTrainedTokenizerFast
+    name: str
+    build: str
+    context_length: int
+    vocabulary: int
+    end_ids: frozenset[int]
+    device: torch.device
+
+    @property
+    def backend(self) -> Tokenizer:
+        """The tokenizer proper, of the library ``tokenizers``."""
+        return self.tokenizer.backend_tokenizer
+
+
+def load(options: TransformersOptions) -> Loaded:
+    """Load what the options name.  Raises EngineError with a sentence saying what to do."""
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = _device(options.device)
+    dtype = _dtype(options.dtype, device)
+    folder = _folder(options)
+    options.say(f"loading {folder.name} ({str(dtype).removeprefix('torch.')} on {device})")
+    model, tokenizer = _read(folder, dtype, device)
+    config = model.config.get_text_config()
+    return Loaded(
+        model=model,
+        tokenizer=tokenizer,
+        name=options.name or _name(options),
+        build=f"transformers|{revision(folder)}|{str(dtype).removeprefix('torch.')}",
+        context_length=_context_length(options, config),
+        vocabulary=config.vocab_size,
+        end_ids=_end_ids(model, tokenizer),
+        device=device,
+    )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # an unknown name, or a device this torch has not
+        raise EngineError(f"The device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name in _DTYPES:
+        return _DTYPES[name]
+    if name != "auto":
+        raise EngineError(f"The dtype {name!r} is not one of auto, {', '.join(_DTYPES)}.")
+    if device.type == "cpu":
+        return torch.float32  # faster there than bfloat16, and exact enough to resume to the letter
+    narrow = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.float16 if narrow else torch.bfloat16
+
+
+def _folder(options: TransformersOptions) -> Path:
+    if options.model in ("", NAME):
+        return small_model(options.cache, options.say)
+    if Path(options.model).is_dir():
+        return Path(options.model)
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 -- only a model from the hub needs it
+
+    options.say(f"fetching {options.model} from the hub, or finding it in its cache")
+    try:
+        return Path(snapshot_download(options.model, allow_patterns=_HUB_FILES))
+    except Exception as error:
+        raise EngineError(
+            f"The model {options.model!r} is neither a folder nor to be had from the hub "
+            f"({type(error).__name__}); name a folder with config.json and safetensors."
+        ) from error
+
+
+def _name(options: TransformersOptions) -> str:
+    return Path(options.model).name if options.model else NAME
+
+
+def _read(folder: Path, dtype: torch.dtype, device: torch.device) -> tuple[Any, PreTrainedTokenizerFast]:
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the library does not annotate it
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        # Any: a model's own types change from one version of transformers to the next.
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, attn_implementation="eager", local_files_only=True
+        )
+        model.to(device)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        raise EngineError(f"The model in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise EngineError(f"The model in {folder} has no tokenizer.json, which this engine needs.")
+    return model.eval(), tokenizer
+
+
+def _context_length(options: TransformersOptions, config: Any) -> int:
+    known = getattr(config, "max_position_embeddings", None)
+    wanted = options.context_length or known
+    if not wanted:
+        raise EngineError("The model does not say how long its context is; set a context length.")
+    return min(wanted, known or wanted)
+
+
+def _end_ids(model: Any, tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
+    ids = model.generation_config.eos_token_id
+    if ids is None:
+        ids = tokenizer.eos_token_id
+    if ids is None:
+        return frozenset()
+    return frozenset([ids] if isinstance(ids, int) else ids)

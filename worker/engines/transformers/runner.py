@@ -1,0 +1,95 @@
+"""Execute a plan: one packed forward, then one choice per sequence that has nothing missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface
+
+from worker.engines.contract import EngineError
+from worker.engines.transformers.batch import ATTENTION, Batch, Part, attend
+from worker.engines.transformers.cache import KVCache
+from worker.engines.transformers.sampler import Draw, choose
+from worker.scheduler import StepPlan, StepResult, Work
+
+_NOT_A_NUMBER = "The model's output for this response is not a number."
+
+
+class Runner:
+    """A model with its KV cache.  Computing the same positions twice is harmless: it overwrites."""
+
+    def __init__(self, model: Any, slots: int, length: int, device: torch.device) -> None:
+        """Give ``model`` this engine's attention."""
+        self._model = model
+        self._device = device
+        self._cache = KVCache(slots, length)
+        AttentionInterface.register(ATTENTION, attend)
+        model.set_attn_implementation(ATTENTION)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Size of the KV cache, known after the first forward."""
+        return self._cache.bytes
+
+    @torch.inference_mode()
+    def logits(self, parts: Sequence[Part]) -> tuple[list[Part], Tensor]:
+        """Compute ``parts``, by ascending slot, and return those that choose with their logits."""
+        batch = Batch(parts, self._cache, self._device)
+        return batch.choosing, batch.forward(self._model)
+
+    @torch.inference_mode()
+    def execute(self, plan: StepPlan) -> StepResult:
+        """Compute a plan.  What cannot be computed fails alone.
+
+        Raises EngineError if nothing can be computed any more, as after a fault of the device.
+        """
+        if not plan.work:
+            return StepResult()
+        result = self._isolate(plan.work)
+        if len(result.failed) == len(plan.work):
+            self._prove_sound(plan.work[0].slot)
+        return result
+
+    def _isolate(self, work: Sequence[Work]) -> StepResult:
+        """Compute ``work`` together; if that raises, in halves, down to the one that is to blame."""
+        try:
+            return self._together(work)
+        except Exception as error:  # noqa: BLE001 -- whatever a sequence makes the model raise is its own end
+            if len(work) == 1:
+                first = str(error).partition("\n")[0]
+                sentence = f"The engine failed on this response: {type(error).__name__}: {first}"
+                return StepResult(failed={work[0].slot: sentence})
+        halves = self._isolate(work[: len(work) // 2]), self._isolate(work[len(work) // 2 :])
+        return StepResult(
+            chosen={**halves[0].chosen, **halves[1].chosen}, failed={**halves[0].failed, **halves[1].failed}
+        )
+
+    def _together(self, work: Sequence[Work]) -> StepResult:
+        sampling = {part.slot: (part.sequence.sampling, len(part.sequence.generated)) for part in work}
+        parts = [Part(w.slot, w.start, w.sequence.ids(w.start, w.count), w.chooses) for w in work]
+        choosing, logits = self.logits(parts)
+        ids = choose(logits, [Draw.at(*sampling[part.slot]) for part in choosing]) if choosing else []
+        slots = [part.slot for part in choosing]
+        return StepResult(
+            chosen={
+                slot: token_id for slot, token_id in zip(slots, ids, strict=True) if token_id is not None
+            },
+            failed={
+                slot: _NOT_A_NUMBER for slot, token_id in zip(slots, ids, strict=True) if token_id is None
+            },
+        )
+
+    def _prove_sound(self, slot: int) -> None:
+        """Compute one ordinary token in a slot whose sequence has just failed."""
+        try:
+            _, logits = self.logits([Part(slot, 0, [0], chooses=True)])
+            sound = bool(logits.isfinite().all())
+        except Exception as error:
+            raise EngineError(
+                f"the device computes nothing any more ({type(error).__name__}: {error})"
+            ) from error
+        if not sound:
+            raise EngineError("the model computes only nonsense (its output is not a number)")

@@ -1,0 +1,96 @@
+"""Choose each sequence's next token from its logits.  Rows do not influence each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from shared.request import Sampling
+from worker.sampling import uniform
+
+_LIKELY = 512
+"""Tokens looked at before the whole vocabulary is sorted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """How one row is chosen; ``u`` in [0, 1) is its random number, unused when greedy."""
+
+    temperature: float
+    top_p: float
+    u: float
+
+    @classmethod
+    def at(cls, sampling: Sampling, position: int) -> Draw:
+        """Return the draw for the generated token at ``position``."""
+        greedy = sampling.temperature == 0.0
+        return cls(sampling.temperature, sampling.top_p, 0.0 if greedy else uniform(sampling.seed, position))
+
+
+def choose(logits: Tensor, draws: Sequence[Draw]) -> list[int | None]:
+    """Return a token id for each row of ``logits`` [R, vocabulary]; None where they are not numbers.
+
+    A greedy row takes the largest logit.  Any other inverts the cumulative distribution of its tokens,
+    sorted by falling probability, at ``u`` of the mass kept by top-p (Holtzman et al., "The curious case of
+    neural text degeneration", ICLR 2020).  Equals are ordered by token id.
+    """
+    best = logits.argmax(dim=-1)
+    sound = logits.amax(dim=-1).isfinite().tolist()
+    chosen: list[int | None] = list(best.tolist())
+    drawn = [row for row, draw in enumerate(draws) if draw.temperature > 0.0 and sound[row]]
+    if drawn:
+        for row, token_id in zip(drawn, _invert(logits[drawn], [draws[row] for row in drawn]), strict=True):
+            chosen[row] = token_id
+    return [token_id if sound[row] else None for row, token_id in enumerate(chosen)]
+
+
+def _invert(logits: Tensor, draws: Sequence[Draw]) -> list[int]:
+    """Invert the cumulative distribution of each row, among its likely tokens where that is enough."""
+    probabilities = _probabilities(logits, draws)
+    likely = probabilities.shape[-1] > _LIKELY
+    order = _top(probabilities) if likely else probabilities.argsort(dim=-1, descending=True, stable=True)
+    tokens, settled = _pick(probabilities, order, draws)
+    for row in [row for row, enough in enumerate(settled) if likely and not enough]:
+        whole = probabilities[row : row + 1]
+        order = whole.argsort(dim=-1, descending=True, stable=True)
+        tokens[row] = _pick(whole, order, draws[row : row + 1])[0][0]
+    return tokens
+
+
+def _probabilities(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
+    """Return softmax at each row's temperature, in float64.
+
+    The largest logit is taken off first: however small the temperature, it stays 0 and nothing overflows.
+    """
+    wide = logits.double()
+    temperatures = wide.new_tensor([draw.temperature for draw in draws])[:, None]
+    return torch.softmax((wide - wide.amax(dim=-1, keepdim=True)) / temperatures, dim=-1)
+
+
+def _top(probabilities: Tensor) -> Tensor:
+    """Return the indices of the likeliest tokens, likeliest first, equals by token id."""
+    order = probabilities.topk(_LIKELY, dim=-1, sorted=False).indices.sort(dim=-1).values
+    ranks = probabilities.gather(-1, order).argsort(dim=-1, descending=True, stable=True)
+    return order.gather(-1, ranks)
+
+
+def _pick(probabilities: Tensor, order: Tensor, draws: Sequence[Draw]) -> tuple[list[int], list[bool]]:
+    """Choose among ``order`` [R, K]; also say where the rest of the vocabulary could not change the choice.
+
+    That is where what is chosen and what is kept both end before the least likely of ``order``, of whose
+    equals some may be missing.
+    """
+    ranked = probabilities.gather(-1, order)
+    mass = ranked.cumsum(dim=-1)
+    top_p = mass.new_tensor([draw.top_p for draw in draws])[:, None]
+    u = mass.new_tensor([draw.u for draw in draws])[:, None]
+    inside = (mass - ranked < top_p) & (ranked > 0.0)  # the smallest set that reaches top_p, never empty
+    last = inside.sum(dim=-1, keepdim=True) - 1
+    kept = torch.where(top_p < 1.0, mass.gather(-1, last), 1.0)
+    index = torch.searchsorted(mass, u * kept, right=True).minimum(last)
+    least = ranked[:, -1:]
+    settled = (ranked.gather(-1, index) > least) & ((top_p >= 1.0) | ~inside[:, -1:])
+    return order.gather(-1, index)[:, 0].tolist(), settled[:, 0].tolist()
