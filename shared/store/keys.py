@@ -69,16 +69,6 @@ def of_model(partition: int, model: str) -> tuple[str, str, str]:
     return (f"{t}q:{model}", f"{t}w:{model}", f"{t}t:{model}")
 
 
-def queue(partition: int, model: str) -> str:
-    """Return the stream of accepted responses."""
-    return f"{tag(partition)}q:{model}"
-
-
-def waiting(partition: int, model: str) -> str:
-    """Return the set of unclaimed responses."""
-    return f"{tag(partition)}w:{model}"
-
-
 def deadlines(partition: int) -> str:
     """Return the set of deadlines."""
     return f"{tag(partition)}d"
@@ -97,11 +87,6 @@ def bell(partition: int, model: str) -> str:
 def channel(response_id: str) -> str:
     """Return the live channel of a response."""
     return f"{tag(partition_of(response_id))}c:{response_id}"
-
-
-def response_of_channel(name: str) -> str:
-    """Return the response whose live channel this is."""
-    return name.rpartition(":")[2]
 
 
 def idempotency(partition: int, principal: str, key: str) -> str:

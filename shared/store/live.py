@@ -139,7 +139,7 @@ class ChannelReader:
         for start in range(0, len(wanted), _BATCH):
             protocol.send(b"SSUBSCRIBE", *wanted[start : start + _BATCH])
         if not wanted:
-            self._on_link()
+            self._stands()
 
     async def _watch(self, protocol: _Subscriber) -> None:
         """Return when the link is lost or has been silent for too long."""

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from shared.store.link import Link
+from shared.store.live import ChannelReader
+
+
+class Heard:
+    """What a reader heard, as it comes."""
+
+    def __init__(self, url: str) -> None:
+        self.messages: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
+        self.links: asyncio.Queue[None] = asyncio.Queue()
+        self.reader = ChannelReader(url, self._message, lambda: self.links.put_nowait(None))
+        self.reader.start()
+
+    def _message(self, channel: bytes, data: bytes) -> None:
+        self.messages.put_nowait((channel, data))
+
+    async def next(self) -> tuple[bytes, bytes]:
+        return await asyncio.wait_for(self.messages.get(), 10)
+
+    async def linked(self) -> None:
+        await asyncio.wait_for(self.links.get(), 10)
+
+
+@pytest.fixture
+async def heard(valkey: str) -> AsyncIterator[Heard]:
+    made = Heard(valkey)
+    yield made
+    await made.reader.close()
+
+
+@pytest.fixture
+async def link(valkey: str) -> AsyncIterator[Link]:
+    made = Link.to(valkey)
+    yield made
+    await made.close()
+
+
+async def test_a_confirmed_subscription_hears_everything_that_is_published_after(heard: Heard, link: Link):
+    await asyncio.wait_for(heard.reader.subscribe(b"{p0}c:x"), 10)
+
+    for n in range(3):
+        assert await link.command("SPUBLISH", "{p0}c:x", str(n)) == 1
+
+    assert [await heard.next() for _ in range(3)] == [(b"{p0}c:x", str(n).encode()) for n in range(3)]
+
+
+async def test_a_thousand_channels_are_subscribed_on_one_connection(heard: Heard, link: Link):
+    channels = [f"{{p0}}c:{n}".encode() for n in range(1000)]
+    await asyncio.wait_for(asyncio.gather(*map(heard.reader.subscribe, channels)), 20)
+
+    await link.command("SPUBLISH", channels[-1], "last")
+
+    assert await heard.next() == (channels[-1], b"last")
+    assert heard.reader.links == 1
+
+
+async def test_an_unsubscribed_channel_is_silent(heard: Heard, link: Link):
+    await heard.reader.subscribe(b"{p0}c:a")
+    heard.reader.unsubscribe(b"{p0}c:a")
+    await heard.reader.subscribe(b"{p0}c:b")
+
+    assert await link.command("SPUBLISH", "{p0}c:a", "unheard") == 0
+    await link.command("SPUBLISH", "{p0}c:b", "heard")
+
+    assert await heard.next() == (b"{p0}c:b", b"heard")
+
+
+async def test_a_new_link_is_said_when_all_subscriptions_stand_again(heard: Heard, link: Link):
+    await heard.reader.subscribe(b"{p0}c:a")
+    await heard.reader.subscribe(b"{p0}c:b")
+    await heard.linked()
+
+    await link.command("CLIENT", "KILL", "TYPE", "PUBSUB")
+    await heard.linked()
+
+    assert heard.reader.links == 2
+    for channel in (b"{p0}c:a", b"{p0}c:b"):
+        assert await link.command("SPUBLISH", channel, "again") == 1
+        assert await heard.next() == (channel, b"again")
+
+
+async def test_a_wait_for_a_subscription_ends_on_the_next_link(heard: Heard, link: Link):
+    await heard.linked()
+    waiting = asyncio.create_task(heard.reader.subscribe(b"{p0}c:a"))
+    await link.command("CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "yes")
+
+    await asyncio.wait_for(waiting, 10)
+
+    assert await link.command("SPUBLISH", "{p0}c:a", "x") == 1
+
+
+async def test_a_server_that_is_not_there_yet_is_tried_again(tmp_path):
+    heard = Heard(f"unix://{tmp_path}/later")
+    waiting = asyncio.create_task(heard.reader.subscribe(b"{p0}c:a"))
+    await asyncio.sleep(0)
+
+    assert not heard.reader.connected
+    assert not waiting.done()
+    await heard.reader.close()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
