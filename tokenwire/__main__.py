@@ -1,0 +1,44 @@
+"""The command `tokenwire`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from shared.settings import SettingsError
+from tokenwire.chat import add_to as add_chat
+from tokenwire.chat import command_chat
+from tokenwire.errors import REFUSED, CommandError
+from tokenwire.up import add_to as add_up
+from tokenwire.up import command_up
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; what a user has to do about a problem is one sentence on stderr."""
+    options = _parser().parse_args(argv)
+    try:
+        return int(options.command(options, os.environ))
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return REFUSED
+    except CommandError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tokenwire", description="Stream a language model's answers.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    up = commands.add_parser("up", help="start everything here, in the foreground")
+    up.set_defaults(command=command_up)
+    add_up(up)
+    chat = commands.add_parser("chat", help="ask one question, and see the answer being written")
+    chat.set_defaults(command=command_chat)
+    add_chat(chat)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
