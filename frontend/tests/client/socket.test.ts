@@ -1,0 +1,157 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { newKey, responsesUrl, type State, StreamClient } from "../../src/client/index.ts";
+import { ID, logOf } from "./wire.ts";
+
+const LOG = logOf(["a", "b", "c"]);
+
+/** As much of a WebSocket as the shell touches, driven by the test. */
+class FakeSocket {
+  readonly sent: unknown[] = [];
+  closedWith: number | undefined;
+  onopen: (() => void) | null = null;
+  onmessage: ((event: { data: unknown }) => void) | null = null;
+  onclose: ((event: { code: number }) => void) | null = null;
+  readonly url: string;
+
+  constructor(url: string) {
+    this.url = url;
+  }
+
+  send(data: string): void {
+    this.sent.push(JSON.parse(data));
+  }
+
+  close(code: number): void {
+    this.closedWith = code;
+  }
+
+  say(...events: unknown[]): void {
+    for (const event of events) this.onmessage?.({ data: JSON.stringify(event) });
+  }
+}
+
+const sockets: FakeSocket[] = [];
+const states: State[] = [];
+
+function client(): StreamClient {
+  return new StreamClient({
+    url: "ws://host/v1/responses",
+    onChange: (state) => states.push(state),
+    surroundings: {
+      open: (url) => {
+        const socket = new FakeSocket(url);
+        sockets.push(socket);
+        return socket as unknown as WebSocket;
+      },
+      now: () => Date.now(),
+      random: () => 0,
+    },
+  });
+}
+
+function newest(): FakeSocket {
+  const socket = sockets.at(-1);
+  if (socket === undefined) throw new Error("no socket was opened");
+  return socket;
+}
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  sockets.length = 0;
+  states.length = 0;
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+describe("StreamClient", () => {
+  test("opens a socket, asks, and tells of every change", () => {
+    const stream = client();
+    stream.ask({ input: "Hello", seed: 1 }, "k");
+    expect(newest().url).toBe("ws://host/v1/responses");
+    newest().onopen?.();
+    expect(newest().sent).toEqual([
+      { type: "response.create", input: "Hello", seed: 1, event_id: "k", idempotency_key: "k" },
+    ]);
+    newest().say(...LOG);
+    expect(stream.state.answer).toMatchObject({ text: "abc", phase: "ended" });
+    expect(states.at(-1)).toBe(stream.state);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test("comes back after a lost socket and reads on", () => {
+    const stream = client();
+    stream.ask({ input: "Hello" });
+    newest().onopen?.();
+    newest().say(...LOG.slice(0, 5));
+    newest().onclose?.({ code: 1006 });
+    expect(sockets).toHaveLength(1);
+    vi.runOnlyPendingTimers();
+    expect(sockets).toHaveLength(2);
+    newest().onopen?.();
+    expect(newest().sent).toMatchObject([{ type: "response.resume", response_id: ID, starting_after: 4 }]);
+    newest().say(...LOG.slice(5));
+    expect(stream.state.answer?.text).toBe("abc");
+  });
+
+  test("a socket that it left is closed, and not heard any more", () => {
+    const stream = client();
+    stream.ask({ input: "Hello" });
+    newest().onopen?.();
+    newest().say(...LOG.slice(0, 5), ...LOG.slice(6));
+    const [left] = sockets;
+    expect(left?.closedWith).toBe(1000);
+    left?.say(...LOG.slice(5));
+    left?.onclose?.({ code: 1005 });
+    expect(stream.state.answer?.text).toBe("a");
+    expect(stream.state.link.kind).toBe("waiting");
+  });
+
+  test("keeps one timer however many frames come, and acts when the silence is long enough", () => {
+    const stream = client();
+    stream.ask({ input: "Hello" });
+    newest().onopen?.();
+    for (const event of LOG.slice(0, 6)) {
+      vi.advanceTimersByTime(9_000);
+      newest().say(event);
+      expect(vi.getTimerCount()).toBe(1);
+    }
+    vi.advanceTimersByTime(29_999);
+    expect(sockets).toHaveLength(1);
+    vi.advanceTimersByTime(2);
+    expect(sockets).toHaveLength(2);
+    expect(stream.state.answer?.text).toBe("ab");
+  });
+
+  test("stop, restore and online reach the machine", () => {
+    const stream = client();
+    stream.restore(ID);
+    newest().onopen?.();
+    newest().say(...LOG.slice(0, 5));
+    stream.online();
+    expect(sockets).toHaveLength(2);
+    newest().onopen?.();
+    stream.stop();
+    expect(newest().sent.at(-1)).toMatchObject({ type: "response.cancel", response_id: ID });
+  });
+
+  test("what changes nothing is not told", () => {
+    const stream = client();
+    stream.stop();
+    stream.online();
+    expect(states).toEqual([]);
+  });
+});
+
+test("keys are 128 random bits and never the same", () => {
+  const keys = Array.from({ length: 100 }, newKey);
+  expect(new Set(keys).size).toBe(100);
+  for (const key of keys) expect(key).toMatch(/^[0-9a-f]{32}$/);
+});
+
+test("the socket goes to the host that served the page, encrypted if the page was", () => {
+  expect(responsesUrl({ protocol: "http:", host: "localhost:8080" })).toBe(
+    "ws://localhost:8080/v1/responses",
+  );
+  expect(responsesUrl({ protocol: "https:", host: "a.example" })).toBe("wss://a.example/v1/responses");
+});
