@@ -69,7 +69,7 @@ clean: ## remove everything that was made here
 # ---- the small model: 4-bit weights of a package, written once as safetensors
 
 $(CACHE_DIR)/models/.made: | .venv/.installed
-	@$(BIN)/python -P -m worker.engines.transformers.model --cache $(CACHE_DIR)/models > /dev/null
+	@TQDM_DISABLE=1 $(BIN)/python -P -m worker.engines.transformers.model --cache $(CACHE_DIR)/models > /dev/null
 	@touch $@
 
 # ---- the page.  Not `npm ci`: it refuses a lock file that names no builds for other systems than the one it

@@ -6,14 +6,14 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tokenwire import tether
 from tokenwire.errors import CommandError
 
 
-async def prepare_small_model(cache: Path, say: Callable[[str], None]) -> None:
+async def prepare_small_model(cache: Path, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
     """Make the small model in ``cache`` unless it is there.  Raises CommandError.
 
     It is made in a process of its own: this one never loads torch.
@@ -21,6 +21,7 @@ async def prepare_small_model(cache: Path, say: Callable[[str], None]) -> None:
     argv = [sys.executable, "-P", "-m", "worker.engines.transformers.model", "--cache", str(cache)]
     maker = await asyncio.create_subprocess_exec(
         *tether.command(os.getpid(), argv),
+        env={**environ, "TQDM_DISABLE": "1"},  # bars that redraw themselves are no lines
         stdin=DEVNULL,
         stdout=DEVNULL,
         stderr=PIPE,

@@ -76,7 +76,7 @@ def _cannot_listen(settings: UpSettings, error: OSError) -> str:
         return f"Port {settings.port} is reserved for root: choose one above 1023, as in PORT=8080."
     if isinstance(error, socket.gaierror) or "assign" in str(error):
         return f"{settings.host} is no address of this machine: set HOST to one, as in HOST=127.0.0.1."
-    return f"Port {settings.port} is taken: stop what listens there, or choose another, as in PORT=8081."
+    return f"Port {settings.port} is taken: stop what listens there, or choose another, as in PORT={settings.port + 1}."
 
 
 async def up(settings: UpSettings, environ: Mapping[str, str], stop: asyncio.Event, say: Say) -> None:
@@ -117,7 +117,7 @@ async def _boot(
 ) -> None:
     """Start the processes in order, and return when a token has come through all of them."""
     if settings.engine == "transformers" and settings.model is None:
-        await prepare_small_model(plan.models(settings), say)
+        await prepare_small_model(plan.models(settings), environ, say)
     redis_url = settings.redis_url or await _start_server(fleet, folder, environ)
     ports = _free_ports(settings.workers + settings.gateways)
     processes = plan.gateways(
