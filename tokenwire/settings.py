@@ -43,4 +43,4 @@ class ChatSettings:
     url: str = setting("TOKENWIRE_URL", "http://127.0.0.1:8080", "Where a gateway listens.")
     key: str = setting("TOKENWIRE_KEY", "none", "Key to show to the gateway.", secret=True)
     model: str | None = setting("MODEL_NAME", None, "Model to ask; the first one served without it.")
-    max_output_tokens: int = setting("MAX_OUTPUT_TOKENS", 512, "Longest answer, in tokens.", minimum=1)
+    answer_tokens: int = setting("ANSWER_TOKENS", 512, "Longest answer, in tokens.", minimum=1)

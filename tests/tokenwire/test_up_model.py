@@ -9,7 +9,6 @@ import pytest
 from tokenwire import model
 from tokenwire.errors import CommandError
 
-
 PYTHON = sys.executable
 
 
