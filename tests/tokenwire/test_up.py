@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def started(folder, port, **environ):
         env={
             **os.environ,
             "ENGINE": "echo",
+            "ECHO_RATE": "500",
             "PORT": str(port),
             "CACHE_DIR": str(folder / "cache"),
             "TMPDIR": str(temporary),
@@ -82,10 +84,10 @@ def short_path():
         yield Path(folder)
 
 
-def chat(port, *options):
+def chat(port, tokens=20):
     return subprocess.run(
-        [sys.executable, "-P", "-m", "tokenwire", "chat", "one two three", *options],
-        env={**os.environ, "TOKENWIRE_URL": f"http://127.0.0.1:{port}"},
+        [sys.executable, "-P", "-m", "tokenwire", "chat", "one two three"],
+        env={**os.environ, "TOKENWIRE_URL": f"http://127.0.0.1:{port}", "ANSWER_TOKENS": str(tokens)},
         capture_output=True,
         text=True,
         timeout=60,
@@ -122,6 +124,34 @@ def test_two_of_each_share_one_port_and_a_killed_one_comes_back(short_path, free
         assert chat(free_port).returncode == 0
         code, seconds = stopped(process)
     assert (code, seconds < 10) == (0, True)
+
+
+def test_an_answer_survives_the_death_of_its_worker(short_path, free_port):
+    with started(short_path, free_port, WORKERS="2", ECHO_RATE="50", LEASE_SECONDS="1") as process:
+        lines = told_until(process, "^ready ")
+        undisturbed = chat(free_port, 150).stdout
+        logs = sorted(
+            Path(next(line for line in lines if line.startswith("logs in "))[8:]).glob("worker-*.log")
+        )
+        finished = [log.read_text().count('"finished"') for log in logs]
+        with ThreadPoolExecutor() as pool:
+            answer = pool.submit(chat, free_port, 150)
+            owner = claimant(logs, finished)
+            psutil.Process(pids(lines)[owner]).kill()
+            assert answer.result().stdout == undisturbed
+        assert len(undisturbed.split()) == 150
+        assert stopped(process)[0] == 0
+
+
+def claimant(logs, finished):
+    """Wait until a worker has begun an answer that it has not finished; return its name."""
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        for log, before in zip(logs, finished, strict=True):
+            if log.read_text().count('"first_append"') > before:
+                return log.stem
+        time.sleep(0.02)  # a file gives no sign
+    pytest.fail("no worker began the answer")
 
 
 def test_a_killed_up_takes_everything_along(short_path, free_port):
