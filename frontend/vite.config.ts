@@ -1,0 +1,39 @@
+import { defineConfig, type Plugin } from "vite";
+
+/** What the built page may do, wherever it is served from; a server may add to it, never take away. */
+const POLICY = [
+  "default-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "object-src 'none'",
+  // Nothing in the page turns a string into markup or code, so the browser may refuse all of it.
+  "require-trusted-types-for 'script'",
+  "trusted-types 'none'",
+].join("; ");
+
+/** In the build only: the development server puts style sheets inline. */
+const policy: Plugin = {
+  name: "content-security-policy",
+  apply: "build",
+  transformIndexHtml: () => [
+    {
+      tag: "meta",
+      attrs: { "http-equiv": "Content-Security-Policy", content: POLICY },
+      injectTo: "head-prepend",
+    },
+  ],
+};
+
+export default defineConfig({
+  plugins: [policy],
+  build: {
+    target: "es2022",
+    // A data: address is not 'self'.
+    assetsInlineLimit: 0,
+    // The polyfill is for browsers that are older than the target.
+    modulePreload: { polyfill: false },
+  },
+  server: {
+    proxy: { "/v1": { target: "http://127.0.0.1:8080", ws: true } },
+  },
+});
