@@ -1,0 +1,29 @@
+"""``python -m gateway``: run one gateway with the settings of the environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from gateway.app import serve
+from gateway.settings import GatewaySettings
+from shared.lifecycle import run
+from shared.settings import SettingsError, read
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT and return the exit code."""
+    try:
+        settings = read(GatewaySettings, os.environ)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    try:
+        return run(lambda stop: serve(settings, stop))
+    except OSError as problem:
+        sys.stderr.write(f"The gateway cannot listen on {settings.host}:{settings.port}: {problem}.\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

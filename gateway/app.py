@@ -1,0 +1,180 @@
+"""Builds a gateway's objects, starts them in order and stops them in the reverse one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from gateway.admission import Admission
+from gateway.auth import Doorkeeper
+from gateway.door import Door, quiet_libraries
+from gateway.http import Http
+from gateway.hub import Hub, Pace
+from gateway.metrics import Metrics
+from gateway.models import Models
+from gateway.page import Page
+from gateway.settings import GatewaySettings
+from gateway.sockets import Desk, Sockets
+from gateway.tasks import Tasks
+from shared.observe import Log, Probes, make_logger
+from shared.store.contract import GatewayStore, Live, StoreUnavailable
+from shared.store.gateway import RedisGatewayStore
+from shared.store.link import Link
+from shared.store.live import LiveReader
+
+_ROUND_SECONDS = 1.0
+_STALE_SECONDS = 20.0
+
+
+class Gateway:
+    """One gateway over any store."""
+
+    def __init__(  # noqa: PLR0913 - what main() builds, and what tests put in its place
+        self,
+        settings: GatewaySettings,
+        store: GatewayStore,
+        log: Log,
+        registry: CollectorRegistry,
+        *,
+        name: str | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        self.name = name or f"gateway-{os.getpid()}-{secrets.token_hex(3)}"
+        self.port = 0
+        """Known once it has started."""
+        self._settings = settings
+        self._store = store
+        self._log = log
+        self._metrics = Metrics(registry)
+        self._problem: str | None = "The gateway has not started yet."
+        self._rounds: list[asyncio.Task[Any]] = []
+        self._tasks = Tasks(log)
+        self._models = Models(store)
+        clock = time.monotonic
+        self.hub = Hub(store, name=self.name, clock=clock, log=log, metrics=self._metrics, pace=pace)
+        admission = Admission(
+            store,
+            self._models,
+            defaults=settings.defaults,
+            bound=settings.waiting_bound,
+            draw=lambda: secrets.randbits(63),
+            log=log,
+            metrics=self._metrics,
+        )
+        desk = Desk(self.hub, admission, settings.limits, clock, log, self._metrics, self._tasks)
+        doorkeeper = Doorkeeper(settings.origins, settings.dev_open)
+        self._sockets = Sockets(desk, doorkeeper, settings.max_sockets)
+        self._http = Http(desk, store, self._models, doorkeeper, Page(settings.page_dir))
+        self._door = Door(self._sockets.serve, self._sockets.judge, self._http.application())
+
+    def ready(self) -> str | None:
+        """Return None, or a sentence saying what is missing; may be called on any thread."""
+        return self._problem
+
+    async def start(self, live: Live) -> None:
+        """Open the door.  Raises OSError if the port can't be had."""
+        self.hub.listen(live)
+        await self._round()
+        settings = self._settings
+        self.port = await self._door.start(settings.host, settings.port, reuse_port=settings.reuse_port)
+        for work in (self.hub.run(), self._sockets.run(), self._go_round()):
+            self._rounds.append(self._tasks.spawn(work, "round"))
+        self._log.info("listening", host=settings.host, port=self.port)
+
+    async def stop(self) -> None:
+        """Send everybody elsewhere, then stop."""
+        self._problem = "The gateway is about to stop."
+        self._http.draining = True
+        self._log.info("draining", sockets=len(self._sockets), seconds=self._settings.drain_seconds)
+        self._door.stop_listening()
+        await self._sockets.drain(self._settings.drain_seconds)
+        await self._door.stop(self._settings.drain_seconds)
+        for task in self._rounds:
+            task.cancel()
+        await self.hub.stop()
+        await self._tasks.finish(2.0)
+        self._log.info("stopped")
+
+    async def _go_round(self) -> None:
+        while True:
+            await asyncio.sleep(_ROUND_SECONDS)
+            await self._round()
+
+    async def _round(self) -> None:
+        """Look at the store, at the workers, and end what is overdue."""
+        try:
+            await self._store.ping()
+            await self._models.refresh()
+            for model in {each.info.model for each in self._models.announced}:
+                self._metrics.swept.inc(await self._store.sweep(model))
+        except StoreUnavailable as problem:
+            self._set_problem(f"The store does not answer: {problem}")
+        else:
+            self._set_problem(None)
+
+    def _set_problem(self, problem: str | None) -> None:
+        if self._http.draining or problem == self._problem:
+            return
+        self._problem = problem
+        if problem is None:
+            self._log.info("ready")
+        else:
+            self._log.warning("not_ready", problem=problem)
+
+
+class LibraryLog(logging.Handler):
+    """Brings what libraries log into our lines, without their texts: these may quote what a client sent."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log one record."""
+        kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
+        self._log.warning("library", library=record.name, message=str(record.msg), exception=kind)
+
+
+async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
+    """Run a gateway until ``stop`` is set."""
+    log = make_logger("gateway", sys.stdout, pid=os.getpid())
+    quiet_libraries(LibraryLog(log))
+    registry = CollectorRegistry()
+    async with contextlib.AsyncExitStack() as stack:
+        link = Link.to(settings.redis_url)
+        stack.push_async_callback(link.close)
+        name = f"gateway-{os.getpid()}-{secrets.token_hex(3)}"
+        store = RedisGatewayStore(link, name=name, partitions=settings.partitions, leases=settings.leases)
+        gateway = Gateway(settings, store, log, registry, name=name)
+        live = LiveReader(settings.redis_url, gateway.hub.on_live, gateway.hub.on_link)
+        live.start()
+        stack.push_async_callback(live.close)
+        await stack.enter_async_context(_probed(settings, registry, gateway, log))
+        await gateway.start(live)
+        await stop.wait()
+        await gateway.stop()
+
+
+@contextlib.asynccontextmanager
+async def _probed(
+    settings: GatewaySettings, registry: CollectorRegistry, gateway: Gateway, log: Log
+) -> AsyncIterator[None]:
+    """Serve the probes meanwhile."""
+    probes = Probes(settings.probe_host, settings.probe_port, registry, gateway.ready, _STALE_SECONDS)
+    log.info("probing", port=probes.start())
+    pulse = asyncio.create_task(probes.pulse())
+    try:
+        yield
+    finally:
+        pulse.cancel()
+        await asyncio.wait([pulse])
+        await asyncio.to_thread(probes.stop)

@@ -1,0 +1,288 @@
+"""One port for sockets and HTTP: looks at the first header block and hands the connection on.
+
+``websockets`` keeps upgrades of the socket's path; everything else goes to uvicorn's HTTP protocol object
+with an ASGI application.  Both keep their own servers' behaviour (limits, pings, keep-alive).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import h11
+from uvicorn import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+SOCKET_PATH = "/v1/responses"
+SUBPROTOCOL = Subprotocol("tokenwire.v1")
+
+HEAD_BYTES = 16 * 1024
+HEAD_SECONDS = 10.0
+MESSAGE_BYTES = 64 * 1024
+PING_SECONDS = 20.0
+WRITE_BYTES = 32 * 1024
+"""Bytes that wait in the transport before the outbox takes over."""
+KERNEL_BYTES = 32 * 1024
+"""Asked of the kernel as send buffer (it doubles it): what lies there can't be merged or outrun by Stop."""
+USER_TIMEOUT_MS = 30_000
+"""Unacknowledged bytes for so long mean a dead peer (TCP_USER_TIMEOUT)."""
+
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+def wants_socket(head: bytes) -> bool:
+    """Say whether a header block asks for the WebSocket; ``head`` ends before its blank line."""
+    first, *lines = head.split(b"\r\n")
+    method, _, rest = first.partition(b" ")
+    path = rest.partition(b" ")[0].partition(b"?")[0]
+    if method != b"GET" or path != SOCKET_PATH.encode():
+        return False
+    names = (line.partition(b":") for line in lines)
+    return any(
+        name.strip().lower() == b"upgrade" and value.strip().lower() == b"websocket"
+        for name, _, value in names
+    )
+
+
+class Door:
+    """The listening port and the connections that came through it."""
+
+    def __init__(
+        self,
+        handler: Callable[[DoorConnection], Awaitable[None]],
+        process_request: Callable[[DoorConnection, Request], Response | None],
+        application: Any,
+    ) -> None:
+        self._handler = handler
+        self._process_request = process_request
+        self._config = Config(
+            application,
+            ws="none",
+            http="h11",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=30,
+            h11_max_incomplete_event_size=HEAD_BYTES,
+        )
+        self._state = ServerState()
+        self._undecided: set[DoorConnection] = set()
+        self._server: Server | None = None
+
+    async def start(self, host: str, port: int, *, reuse_port: bool = False) -> int:
+        """Listen; return the port.  Raises OSError if it cannot be had."""
+        self._config.load()
+        self._server = await serve(
+            self._handler,  # type: ignore[arg-type]  # every connection is made below, as a DoorConnection
+            host,
+            port,
+            create_connection=functools.partial(DoorConnection, door=self),  # type: ignore[arg-type]  # documented: a wrapper will do
+            process_request=self._process_request,  # type: ignore[arg-type]  # as for the handler
+            process_response=_name_connection,
+            select_subprotocol=_choose_subprotocol,
+            subprotocols=[SUBPROTOCOL],
+            compression=None,
+            server_header=None,
+            open_timeout=HEAD_SECONDS,
+            ping_interval=PING_SECONDS,
+            ping_timeout=PING_SECONDS,
+            close_timeout=5.0,
+            max_size=MESSAGE_BYTES,
+            write_limit=WRITE_BYTES,
+            reuse_port=reuse_port or None,
+            backlog=1024,
+        )
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def http_protocol(self) -> HttpConnection:
+        """Make the protocol object of a connection that speaks HTTP."""
+        return HttpConnection(self._config, self._state, {})
+
+    def track(self, connection: DoorConnection, *, undecided: bool) -> None:
+        """Remember connections that nobody else knows yet."""
+        (self._undecided.add if undecided else self._undecided.discard)(connection)
+
+    def stop_listening(self) -> None:
+        """Accept no connection any more; open ones go on."""
+        if self._server is not None:
+            self._server.close(close_connections=False)
+        for connection in list(self._undecided):
+            connection.give_up()
+
+    async def stop(self, seconds: float) -> None:
+        """Let HTTP answers finish for so long, then cut; sockets are closed by their owners."""
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        if self._state.tasks:
+            await asyncio.wait(list(self._state.tasks), timeout=seconds)
+        for connection in list(self._state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+        if self._state.tasks:
+            await asyncio.wait(list(self._state.tasks), timeout=2.0)
+        if self._server is not None:
+            await self._server.wait_closed()
+
+
+class DoorConnection(ServerConnection):
+    """A connection that is not known to be a WebSocket until its header block has been seen."""
+
+    def __init__(self, protocol: ServerProtocol, server: Server, *, door: Door, **options: Any) -> None:
+        super().__init__(protocol, server, **options)
+        self.on_writable: Callable[[], None] | None = None
+        """Called when the transport takes bytes again."""
+        self._door = door
+        self._head = bytearray()
+        self._raw: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_socket = False
+
+    def write_text(self, payload: bytes) -> None:
+        """Write one text frame at once, if the connection is open.
+
+        This goes past ``send()``, whose flow control needs a task per message, through the sans-I/O half
+        that the library documents; ``paused`` and ``on_writable`` are the flow control here.
+        """
+        if self.protocol.state is State.OPEN:
+            self.protocol.send_text(payload)
+            self.send_data()
+
+    def give_up(self) -> None:
+        """Cut a connection whose header block has not come."""
+        if self._raw is not None:
+            self._raw.abort()
+
+    # ---- callbacks of the transport ----
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for the header block."""
+        self._raw = transport  # type: ignore[assignment]  # a stream protocol is given a Transport
+        self._timer = self.loop.call_later(HEAD_SECONDS, self.give_up)
+        self._door.track(self, undecided=True)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass bytes on, or look for the end of the header block."""
+        if self._is_socket:
+            super().data_received(data)
+            return
+        self._head += data
+        end = self._head.find(b"\r\n\r\n", 0, HEAD_BYTES + 4)
+        if end >= 0:
+            self._decide(bytes(self._head), end)
+        elif len(self._head) > HEAD_BYTES and self._raw is not None:
+            self._raw.write(_TOO_LARGE)
+            self._raw.close()
+
+    def eof_received(self) -> None:
+        """Pass the end of input on; before the header block it is the end of the connection."""
+        if self._is_socket:
+            super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Learn that the connection is gone."""
+        self._stop_waiting()
+        if self._is_socket:
+            super().connection_lost(exc)
+
+    def resume_writing(self) -> None:
+        """Learn that the transport takes bytes again."""
+        super().resume_writing()
+        if self.on_writable is not None:
+            self.on_writable()
+
+    def _decide(self, received: bytes, end: int) -> None:
+        self._stop_waiting()
+        self._head.clear()
+        transport, self._raw = self._raw, None
+        if transport is None:
+            return
+        if wants_socket(received[:end]):
+            self._is_socket = True
+            _bound(transport)
+            super().connection_made(transport)
+            super().data_received(received)
+            return
+        http = self._door.http_protocol()
+        transport.set_protocol(http)
+        http.connection_made(transport)
+        http.data_received(received)
+
+    def _stop_waiting(self) -> None:
+        self._door.track(self, undecided=False)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class HttpConnection(H11Protocol):
+    """uvicorn's protocol, with a bound on the time a later header block may take."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Pass bytes on; a header block that has begun must end in time."""
+        super().data_received(data)
+        waits = self.conn.their_state is h11.IDLE and not self.transport.is_closing()
+        if waits and self._deadline is None:
+            self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+        elif not waits:
+            self._clear()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Learn that the connection is gone."""
+        self._clear()
+        super().connection_lost(exc)
+
+    def _clear(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def _bound(transport: asyncio.Transport) -> None:
+    """Bound what the kernel keeps for a peer that is slow or dead."""
+    raw = transport.get_extra_info("socket")
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+
+
+def _choose_subprotocol(_: ServerConnection, offered: object) -> Subprotocol | None:
+    """Take ours if it is offered; other ones are no reason to refuse."""
+    return SUBPROTOCOL if isinstance(offered, list | tuple) and SUBPROTOCOL in offered else None
+
+
+def _name_connection(connection: ServerConnection, _: Request, response: Response) -> None:
+    """Give the connection's id to the client, for talking about it."""
+    response.headers["x-request-id"] = str(connection.id)
+
+
+def answer(status: int, reason: str, body: bytes, headers: dict[str, str] | None = None) -> Response:
+    """Make the HTTP answer that refuses a handshake."""
+    made = Headers(headers or {})
+    made["Content-Type"] = "application/json"
+    made["Content-Length"] = str(len(body))
+    made["Connection"] = "close"
+    return Response(status, reason, made, body)
+
+
+def quiet_libraries(handler: logging.Handler) -> None:
+    """Send what the libraries at the door log to ``handler`` and nowhere else."""
+    for name in ("websockets", "uvicorn", "uvicorn.error", "uvicorn.access"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler] if name in ("websockets", "uvicorn") else []
+        logger.setLevel(logging.WARNING)
+        logger.propagate = name.startswith("uvicorn.")

@@ -1,0 +1,78 @@
+"""Which models are there, and whether there is room: what workers announce, seen from the door."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from gateway.errors import Code, WireError
+from shared.store.contract import Announced, GatewayStore, Overloaded
+
+_UNMEASURED_RUN = 5.0
+"""Seconds a run is taken to last before any was measured."""
+
+
+def choose(asked: str | None, announced: Sequence[Announced]) -> str | WireError:
+    """Return the model to use: the one asked for if it is known, else the only one there is."""
+    if not announced:
+        return WireError(Code.NO_WORKER, retry_after=10)
+    known = names(announced)
+    if asked is not None:
+        everything = {each.info.model for each in announced}
+        return asked if asked in everything else WireError(Code.MODEL_NOT_FOUND, param="model")
+    if len(known) == 1:
+        return known[0]
+    sentence = f"Name one of the models: {', '.join(known)}."
+    return WireError(Code.INVALID_REQUEST, sentence, "model")
+
+
+def names(announced: Sequence[Announced]) -> list[str]:
+    """Return the models that live workers serve; all known ones if no worker lives."""
+    alive = {each.info.model for each in announced if each.alive}
+    return sorted(alive or {each.info.model for each in announced})
+
+
+def overloaded(full: Overloaded, model: str, announced: Sequence[Announced]) -> WireError:
+    """Say when asking again makes sense, from the measured rate."""
+    slots = sum(
+        each.info.slots
+        for each in announced
+        if each.alive and not each.info.draining and each.info.model == model
+    )
+    if slots == 0:
+        return WireError(Code.NO_WORKER, retry_after=10)
+    run = _UNMEASURED_RUN if full.median_run_seconds is None else full.median_run_seconds
+    seconds = math.ceil(run * (full.waiting + 1) / slots)
+    return WireError(Code.OVERLOADED, retry_after=min(60, max(1, seconds)))
+
+
+def listing(announced: Sequence[Announced]) -> dict[str, object]:
+    """Build the answer of ``GET /v1/models``."""
+    shown = names(announced)
+    created: dict[str, int] = {}
+    for each in announced:
+        created[each.info.model] = max(created.get(each.info.model, 0), each.info.created)
+    data = [
+        {"id": name, "object": "model", "created": created[name], "owned_by": "tokenwire"} for name in shown
+    ]
+    return {"object": "list", "data": data}
+
+
+class Models:
+    """The announcements as they were lately."""
+
+    def __init__(self, store: GatewayStore) -> None:
+        self._store = store
+        self.announced: Sequence[Announced] = ()
+
+    async def refresh(self) -> None:
+        """Ask the store.  Raises StoreUnavailable."""
+        self.announced = await self._store.workers()
+
+    async def choose(self, asked: str | None) -> str | WireError:
+        """Choose a model; before it refuses it asks the store anew.  Raises StoreUnavailable."""
+        model = choose(asked, self.announced)
+        if isinstance(model, str):
+            return model
+        await self.refresh()
+        return choose(asked, self.announced)

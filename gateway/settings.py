@@ -1,0 +1,124 @@
+"""Settings of a gateway: one frozen value, read from the environment once."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.create import Defaults
+from gateway.session import Limits
+from shared.settings import setting
+from shared.store.contract import Leases
+
+_PAGE = Path(__file__).resolve().parent.parent / "frontend" / "dist"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySettings:
+    """What a gateway can be told.  There are no keys yet: everybody who reaches the port is let in."""
+
+    host: str = setting("HOST", "127.0.0.1", "Address of the door; not loopback only with DEV_OPEN=1.")
+    port: int = setting("PORT", 8080, "Port of the door; 0 takes a free one.", minimum=0, maximum=65535)
+    reuse_port: bool = setting("REUSE_PORT", False, "Share the port with other gateways (SO_REUSEPORT).")
+    probe_host: str = setting("PROBE_HOST", "127.0.0.1", "Address of /livez, /readyz and /metrics.")
+    probe_port: int = setting(
+        "PROBE_PORT", 0, "Port of the probes; 0 takes a free one.", minimum=0, maximum=65535
+    )
+    redis_url: str = setting(
+        "REDIS_URL", "redis://127.0.0.1:6379/0", "redis://, rediss:// or unix:// URL.", secret=True
+    )
+    partitions: int = setting("PARTITIONS", 1, "Hash tags for new responses.", minimum=1, maximum=4096)
+    dev_open: bool = setting(
+        "DEV_OPEN", False, "Let everybody in who reaches the port, also from other machines."
+    )
+    origins: tuple[str, ...] = setting(
+        "ORIGINS", (), "Origins of pages that may connect, besides the gateway's own; exact, with scheme."
+    )
+    page_dir: Path = setting("PAGE_DIR", _PAGE, "Folder of the built page.")
+
+    waiting_bound: int = setting("WAITING_BOUND", 64, "Requests of a model that may wait.", minimum=1)
+    default_output_tokens: int = setting(
+        "DEFAULT_OUTPUT_TOKENS", 1024, "max_output_tokens where none is asked.", minimum=1
+    )
+    max_output_tokens: int = setting("MAX_OUTPUT_TOKENS", 4096, "More than this is clamped to it.", minimum=1)
+    keep_seconds: float = setting(
+        "KEEP_SECONDS", 30.0, "How long a response goes on after its last viewer left a socket.", minimum=0
+    )
+    queue_seconds: float = setting("QUEUE_SECONDS", 60.0, "Longest wait for a worker.", minimum=1)
+    response_seconds: float = setting("RESPONSE_SECONDS", 300.0, "Longest run of a response.", minimum=1)
+
+    session_seconds: float = setting(
+        "SESSION_SECONDS",
+        300.0,
+        "Age of a socket at which it is asked to connect anew, between turns.",
+        minimum=1,
+    )
+    connection_seconds: float = setting(
+        "CONNECTION_SECONDS", 3600.0, "Age at which a socket is cut in any case.", minimum=1
+    )
+    idle_seconds: float = setting("IDLE_SECONDS", 600.0, "Silence that closes a socket.", minimum=1)
+    messages_per_minute: float = setting(
+        "MESSAGES_PER_MINUTE", 100.0, "Client messages per socket.", minimum=1
+    )
+    active_per_socket: int = setting("ACTIVE_PER_SOCKET", 16, "Running responses per socket.", minimum=1)
+    lanes_per_socket: int = setting("LANES_PER_SOCKET", 32, "Distinct stream_ids per socket.", minimum=1)
+    max_sockets: int = setting("MAX_SOCKETS", 20_000, "Sockets of this gateway.", minimum=1)
+    drain_seconds: float = setting(
+        "DRAIN_SECONDS", 5.0, "Time over which a stopping gateway spreads its clients' reconnects.", minimum=0
+    )
+
+    lease_seconds: float = setting("LEASE_SECONDS", 10.0, "A worker's lease.", minimum=0.1)
+    attachment_seconds: float = setting("ATTACHMENT_SECONDS", 25.0, "A viewer's lease.", minimum=0.1)
+    retention_seconds: float = setting(
+        "RETENTION_SECONDS", 600.0, "How long a log is kept after its ending.", minimum=1
+    )
+
+    def __post_init__(self) -> None:
+        if not self.dev_open and not is_loopback(self.host):
+            raise ValueError(
+                f"HOST is {self.host}, but without keys the gateway listens on loopback only: "
+                "set HOST=127.0.0.1, or DEV_OPEN=1 to let in everybody who reaches the port."
+            )
+
+    @property
+    def leases(self) -> Leases:
+        """Return the times of the store."""
+        return Leases(
+            lease=self.lease_seconds,
+            attachment=self.attachment_seconds,
+            retention=self.retention_seconds,
+        )
+
+    @property
+    def limits(self) -> Limits:
+        """Return the bounds of a socket."""
+        return Limits(
+            session=self.session_seconds,
+            connection=self.connection_seconds,
+            idle=self.idle_seconds,
+            messages_per_minute=self.messages_per_minute,
+            active=self.active_per_socket,
+            lanes=self.lanes_per_socket,
+        )
+
+    @property
+    def defaults(self) -> Defaults:
+        """Return what requests get where nothing was asked."""
+        return Defaults(
+            max_tokens=min(self.default_output_tokens, self.max_output_tokens),
+            max_tokens_limit=self.max_output_tokens,
+            keep=self.keep_seconds,
+            queue_seconds=self.queue_seconds,
+            run_seconds=self.response_seconds,
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host name or address is this machine's own, by its spelling alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
