@@ -69,7 +69,9 @@ class TokenDecoder:
             return ""
         text = self._text(self._pending[:border])
         self._context, self._pending = self._pending[border - 1 : border], self._pending[border:]
-        self._stream = DecodeStream(ids=self._context, skip_special_tokens=True)
+        # A stream does not take ids that end in half a character for known: it would say them again.
+        known = [] if self._decode(self._context).endswith(_REPLACEMENT) else self._context
+        self._stream = DecodeStream(ids=known, skip_special_tokens=True)
         for token_id in self._pending:
             self._stream.step(self._tokenizer, token_id)  # a tail of an unfinished character: no text yet
         return text

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from worker.engines.transformers.model import small_model
+
 CORPUS = (
     "The quick brown fox jumps over the lazy dog. The end, the end of the story.",
     "Čeština, café, naïve, 你好世界, 👍🏽 and 👩‍👩‍👧 are more than ASCII.",
@@ -42,12 +44,19 @@ def tokenizer() -> Tokenizer:
 @pytest.fixture(scope="session")
 def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a Llama of random weights, wide enough in its logits that no two choices are nearly equal."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    import torch  # noqa: PLC0415 -- seconds, which the tests without a model do not pay
+    from transformers import (  # noqa: PLC0415 -- as above
+        LlamaConfig,
+        LlamaForCausalLM,
+        PreTrainedTokenizerFast,
+    )
 
     folder = tmp_path_factory.mktemp("tiny")
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=make_tokenizer(), bos_token="<|im_start|>", eos_token="<|im_end|>", chat_template=TEMPLATE
+        tokenizer_object=make_tokenizer(),
+        bos_token="<|im_start|>",
+        eos_token="<|im_end|>",
+        chat_template=TEMPLATE,
     )
     torch.manual_seed(7)
     config = LlamaConfig(
@@ -78,6 +87,4 @@ def model_cache() -> Path:
 @pytest.fixture(scope="session")
 def small_model_dir(model_cache: Path) -> Path:
     """The real small model; made on the first run, which takes about a minute."""
-    from worker.engines.transformers.model import small_model
-
     return small_model(model_cache, print)

@@ -1,0 +1,231 @@
+"""The transformers engine against the library's own ``generate``, and against faults."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import transformers
+from engines import Heard, order, run, tiny_options
+from transformers import AutoModelForCausalLM
+
+from shared.log import Reason
+from shared.request import Message
+from worker.engines.contract import EngineError, Piece
+from worker.engines.transformers.check import check, plain_logits
+from worker.engines.transformers.engine import TransformersEngine
+from worker.engines.transformers.load import load
+from worker.engines.transformers.prompt import encode
+
+TEXTS = [
+    "the fox",
+    "Once",
+    "for i in range(10):\n\tprint(i)",
+    "你好世界 " * 6,
+    "the end, the end of the story. " * 4,
+]
+
+
+@pytest.fixture
+def loaded(tiny_model_dir):
+    return load(tiny_options(tiny_model_dir))
+
+
+@pytest.fixture
+def engine(loaded, tiny_model_dir):
+    return TransformersEngine(loaded, tiny_options(tiny_model_dir))
+
+
+def generated_apart(folder, tokenizer, text, max_new_tokens):
+    """Return what the library's own loop generates: ids, and their text without special tokens."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    prompt = encode(tokenizer, [Message("user", text)])
+    ids = model.generate(
+        torch.tensor([prompt]),
+        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        pad_token_id=1,
+    )[0, len(prompt) :].tolist()
+    return ids, tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def test_greedy_text_is_what_generate_makes_though_sequences_join_at_different_steps(engine, tiny_model_dir):
+    heard = Heard()
+    for n, text in enumerate(TEXTS):
+        heard.events += run(engine, order(f"r{n}", text, max_tokens=30), steps=n + 1).events
+    heard.events += run(engine).events
+    for n, text in enumerate(TEXTS):
+        ids, whole = generated_apart(tiny_model_dir, engine._loaded.tokenizer, text, 30)
+        assert (heard.ids(f"r{n}"), heard.text(f"r{n}")) == (ids, whole)
+
+
+def test_slots_with_holes_between_them_are_computed_alike(engine):
+    alone = run(engine, order("c", TEXTS[3], max_tokens=40)).answer("c")
+    heard = run(engine, *(order(name, TEXTS[3], max_tokens=40) for name in "abc"), steps=25)
+    engine.cancel("b")
+    heard.events += run(engine).events
+    assert heard.answer("a") == heard.answer("c") == alone
+
+
+def test_a_prompt_of_any_length_is_computed_in_chunks_alike(loaded, tiny_model_dir):
+    def answer(**budget):
+        engine = TransformersEngine(loaded, tiny_options(tiny_model_dir, **budget))
+        return run(engine, order("a", "the quick brown fox " * 8, max_tokens=20)).answer("a")
+
+    whole = answer(step_tokens=500)
+    assert [answer(step_tokens=n) for n in (5, 7, 16, 63)] == [whole] * 4
+
+
+def test_the_first_piece_comes_before_the_third_step(engine):
+    engine.submit(order("a", "Hi"))
+    pieces = [event for _ in range(3) for event in engine.step() if isinstance(event, Piece)]
+    assert pieces
+
+
+def test_time_and_tokens_are_counted(engine):
+    run(engine, order("a", TEXTS[4], max_tokens=10))
+    stats = engine.stats()
+    assert stats.prompt_tokens == len(encode(engine._loaded.tokenizer, [Message("user", TEXTS[4])]))
+    assert stats.generated_tokens == 10
+    assert stats.prefill_seconds > 0
+    assert stats.decode_seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"temperature": -1.0}, "temperature"),
+        ({"ids": [99_999]}, "unknown to the model"),
+        ({"ids": [40], "logged": "something else"}, "tokenizer"),
+    ],
+)
+def test_what_an_order_gets_wrong_is_refused_before_the_batch(engine, wrong, sentence):
+    heard = run(engine, order("bad", "Hi", **wrong), order("good", "Hi"))
+    (ending,) = heard.of("bad")
+    assert (ending.reason, sentence in ending.message) == (Reason.ERROR, True)
+    assert len(heard.ids("good")) > 0
+
+
+def test_a_conversation_that_the_template_refuses_is_the_askers_fault(engine):
+    engine._loaded.tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+    (ending,) = run(engine, order("a", "Hi")).of("a")
+    assert (ending.reason, "roles must alternate" in ending.message) == (Reason.ERROR, True)
+
+
+class Poison:
+    """Makes the model raise whenever a token is computed."""
+
+    def __init__(self, engine, token_id):
+        self.token_id = token_id
+        self.calls = 0
+        engine._loaded.model.get_input_embeddings().register_forward_pre_hook(self)
+
+    def __call__(self, _module, inputs):
+        self.calls += 1
+        if self.token_id is None or (inputs[0] == self.token_id).any():
+            raise RuntimeError("index out of range in self\nand more")
+
+
+def rare_token(engine):
+    """Return the id of a word that no prompt here has, and the word."""
+    return engine._loaded.tokenizer.encode("#")[0], "#"
+
+
+def test_a_sequence_that_makes_the_model_raise_fails_alone(engine):
+    alone = run(engine, order("a", TEXTS[0]), order("b", TEXTS[1]))
+    token_id, word = rare_token(engine)
+    Poison(engine, token_id)
+    heard = run(engine, order("a", TEXTS[0]), order("bad", f"so {word} so"), order("b", TEXTS[1]))
+    assert [heard.answer(name) for name in "ab"] == [alone.answer(name) for name in "ab"]
+    (ending,) = heard.of("bad")
+    assert ending.reason == Reason.ERROR
+    assert ending.message == "The engine failed on this response: RuntimeError: index out of range in self"
+
+
+def test_it_goes_on_after_a_sequence_failed_that_was_alone(engine):
+    token_id, word = rare_token(engine)
+    Poison(engine, token_id)
+    assert run(engine, order("bad", word)).endings("bad")[0].reason == Reason.ERROR
+    assert run(engine, order("good", TEXTS[0])).ids("good")
+
+
+def test_a_model_that_computes_nothing_any_more_breaks_the_engine(engine):
+    Poison(engine, None)
+    engine.submit(order("a"))
+    with pytest.raises(EngineError, match="computes nothing any more"):
+        engine.step()
+
+
+def test_a_sequence_whose_logits_are_not_numbers_fails_alone(engine):
+    alone = run(engine, order("a", TEXTS[0])).answer("a")
+    token_id, word = rare_token(engine)
+    with torch.no_grad():
+        engine._loaded.model.get_input_embeddings().weight[token_id] = float("nan")
+    heard = run(engine, order("a", TEXTS[0]), order("bad", word))
+    assert heard.answer("a") == alone
+    assert "not a number" in heard.endings("bad")[0].message
+    assert run(engine, order("a", TEXTS[0])).answer("a") == alone  # nothing is left in the slot
+
+
+def test_a_model_of_only_nonsense_breaks_the_engine(engine):
+    with torch.no_grad():
+        engine._loaded.model.get_output_embeddings().weight.fill_(float("nan"))
+    with pytest.raises(EngineError, match="not a number"):
+        run(engine, order("a"))
+
+
+def test_budgets_that_do_not_fit_are_said_before_the_model_is_loaded(tmp_path):
+    with pytest.raises(EngineError, match="slots"):
+        TransformersEngine.start(tiny_options(tmp_path, slots=50))
+
+
+def test_a_model_that_is_computed_otherwise_than_it_is_meant_is_refused(engine, loaded):
+    expected = plain_logits(loaded.model, loaded.vocabulary, loaded.device)
+    loaded.model.set_attn_implementation("tokenwire")
+    check(engine._runner, expected, loaded.vocabulary)
+    with pytest.raises(EngineError, match="serve it by another engine"):
+        check(engine._runner, expected * 1.1, loaded.vocabulary)
+
+
+def tiny(kind, **config):
+    """Make another family's model of random weights."""
+    torch.manual_seed(3)
+    shape = {
+        "vocab_size": 320,
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "max_position_embeddings": 256,
+        "initializer_range": 0.3,
+    }
+    made = getattr(transformers, f"{kind}Config")(**{**shape, **config})
+    return getattr(transformers, f"{kind}ForCausalLM")(made)
+
+
+def of_family(tiny_model_dir, folder, kind, **config):
+    tokenizer = load(tiny_options(tiny_model_dir)).tokenizer
+    tiny(kind, bos_token_id=0, eos_token_id=1, pad_token_id=1, **config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return load(tiny_options(folder))
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [("Mistral", {"sliding_window": 8}), ("Qwen2", {}), ("Qwen3", {}), ("Phi3", {}), ("Gemma", {})],
+)
+def test_other_families_generate_as_the_library_does(tiny_model_dir, tmp_path, kind, config):
+    loaded = of_family(tiny_model_dir, tmp_path, kind, **config)
+    engine = TransformersEngine(loaded, tiny_options(tmp_path))
+    heard = run(engine, *(order(f"r{n}", text, max_tokens=20) for n, text in enumerate(TEXTS)))
+    for n, text in enumerate(TEXTS):
+        ids, _ = generated_apart(tmp_path, loaded.tokenizer, text, 20)
+        assert heard.ids(f"r{n}") == ids
+
+
+def test_a_family_with_another_kind_of_attention_is_refused_at_the_start(tiny_model_dir, tmp_path):
+    loaded = of_family(tiny_model_dir, tmp_path, "Gemma2", attn_logit_softcapping=0.5)
+    with pytest.raises(EngineError, match="serve it by another engine"):
+        TransformersEngine(loaded, tiny_options(tmp_path))

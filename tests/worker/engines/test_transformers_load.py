@@ -1,0 +1,108 @@
+"""Finding and loading a model, and every way in which that goes wrong."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from engines import tiny_options
+
+from shared.request import Message
+from worker.engines.contract import EngineError
+from worker.engines.transformers.load import load
+from worker.engines.transformers.prompt import encode, plain
+from worker.engines.transformers.revision import revision
+
+CONVERSATION = [
+    Message("system", "Be kind."),
+    Message("user", "Hi"),
+    Message("assistant", "Yes?"),
+    Message("user", "So"),
+]
+
+
+def copy(folder, target):
+    for path in folder.iterdir():
+        (target / path.name).write_bytes(path.read_bytes())
+    return target
+
+
+def test_a_folder_is_loaded_and_named_after_itself(tiny_model_dir):
+    loaded = load(tiny_options(tiny_model_dir))
+    assert (loaded.name, loaded.context_length, loaded.end_ids) == (tiny_model_dir.name, 256, frozenset({1}))
+    assert loaded.build == f"transformers|{revision(tiny_model_dir)}|float32"
+
+
+def test_a_name_and_a_shorter_context_may_be_set(tiny_model_dir):
+    loaded = load(tiny_options(tiny_model_dir, name="mine", context_length=100))
+    assert (loaded.name, loaded.context_length) == ("mine", 100)
+
+
+def test_a_context_longer_than_the_model_knows_is_cut(tiny_model_dir):
+    assert load(tiny_options(tiny_model_dir, context_length=9999)).context_length == 256
+
+
+def test_another_precision_is_another_build(tiny_model_dir):
+    assert load(tiny_options(tiny_model_dir, dtype="bfloat16")).build.endswith("|bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"model": "no/such model"}, "neither a folder nor"),
+        ({"dtype": "int3"}, "not one of auto"),
+        ({"device": "warp"}, "cannot be used"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(tiny_model_dir, wrong, sentence):
+    with pytest.raises(EngineError, match=sentence):
+        load(tiny_options(tiny_model_dir, **wrong))
+
+
+def test_a_folder_without_a_model_is_one_sentence(tmp_path):
+    with pytest.raises(EngineError, match="cannot be loaded"):
+        load(tiny_options(tmp_path))
+
+
+def test_equal_models_have_equal_revisions_whoever_wrote_them(tiny_model_dir, tmp_path):
+    twin = copy(tiny_model_dir, tmp_path)
+    config = json.loads((twin / "config.json").read_text())
+    (twin / "config.json").write_text(
+        json.dumps(config | {"transformers_version": "9", "_name_or_path": "x"})
+    )
+    assert revision(twin) == revision(tiny_model_dir)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_another_setting_is_another_revision(tiny_model_dir, tmp_path, name):
+    twin = copy(tiny_model_dir, tmp_path)
+    content = json.loads((twin / name).read_text())
+    (twin / name).write_text(json.dumps(content | {"rope_theta": 5.0}))
+    assert revision(twin) != revision(tiny_model_dir)
+
+
+def test_other_weights_of_the_same_shape_are_another_revision(tiny_model_dir, tmp_path):
+    twin = copy(tiny_model_dir, tmp_path)
+    weights = bytearray((twin / "model.safetensors").read_bytes())
+    weights[-64] ^= 1  # in the last tensor, which is small
+    (twin / "model.safetensors").write_bytes(weights)
+    assert revision(twin) != revision(tiny_model_dir)
+
+
+def test_a_model_without_safetensors_has_no_revision(tmp_path):
+    with pytest.raises(EngineError, match="safetensors"):
+        revision(tmp_path)
+
+
+def test_a_prompt_is_what_the_models_template_makes_of_it(tiny_model_dir):
+    tokenizer = load(tiny_options(tiny_model_dir)).tokenizer
+    text = tokenizer.decode(encode(tokenizer, CONVERSATION))
+    assert text.startswith("<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi")
+    assert text.endswith("<|im_start|>assistant\n")
+
+
+def test_a_model_without_a_template_gets_lines(tiny_model_dir):
+    tokenizer = load(tiny_options(tiny_model_dir)).tokenizer
+    tokenizer.chat_template = None
+    assert tokenizer.decode(encode(tokenizer, CONVERSATION)) == plain(CONVERSATION)
+    assert plain(CONVERSATION) == "system: Be kind.\nuser: Hi\nassistant: Yes?\nuser: So\nassistant:"

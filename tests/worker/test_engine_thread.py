@@ -1,0 +1,261 @@
+"""An engine in its thread: commands in, one hand-over per step out, and nothing after a cancel."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from shared.log import Reason
+from shared.request import Message, Sampling
+from worker.engine_thread import EngineThread
+from worker.engines.contract import Ended, EngineError, EngineInfo, Order, Piece, Stats
+
+WAIT = 10.0
+
+
+def order(name, max_tokens=3):
+    return Order(name, (Message("user", "x"),), Sampling(max_tokens=max_tokens, seed=1))
+
+
+class Counting:
+    """A stepper that gives every sequence one token a step.  A test may hold a step, or make it crash."""
+
+    def __init__(self):
+        self.info = EngineInfo("model", "build", 100, 4)
+        self.left: dict[str, int] = {}
+        self.steps = 0
+        self.may_step = threading.Event()
+        self.may_step.set()
+        self.stepping = threading.Event()
+        self.crash = False
+        self.closed = threading.Event()
+
+    @property
+    def busy(self):
+        return bool(self.left)
+
+    def submit(self, given):
+        self.left[given.response_id] = given.sampling.max_tokens
+
+    def cancel(self, response_id):
+        self.left.pop(response_id, None)
+
+    def step(self):
+        self.stepping.set()
+        assert self.may_step.wait(WAIT)
+        if self.crash:
+            raise RuntimeError("cuda says no")
+        self.steps += 1
+        events = []
+        for name in list(self.left):
+            self.left[name] -= 1
+            events.append(Piece(name, "x", (self.left[name],)))
+            if not self.left[name]:
+                del self.left[name]
+                events.append(Ended(name, Reason.LENGTH))
+        return events
+
+    def stats(self):
+        return Stats(self.steps, len(self.left), 0, 0, 0)
+
+    def close(self):
+        self.closed.set()
+
+
+class Running:
+    """A started engine, and what it handed over."""
+
+    def __init__(self, stepper):
+        self.stepper = stepper
+        self.engine = EngineThread(lambda: stepper)
+        self.batches: list[list[object]] = []
+        self.news = asyncio.Event()
+
+    def on_step(self, events):
+        self.batches.append(list(events))
+        self.news.set()
+
+    async def until(self, condition):
+        async with asyncio.timeout(WAIT):
+            while not condition():
+                self.news.clear()
+                await self.news.wait()
+
+    @property
+    def events(self):
+        return [event for batch in self.batches for event in batch]
+
+    def ended(self, name):
+        return [event for event in self.events if isinstance(event, Ended) and event.response_id == name]
+
+
+@pytest.fixture
+async def running():
+    running = Running(Counting())
+    await running.engine.start(running.on_step)
+    yield running
+    running.stepper.may_step.set()
+    await running.engine.close()
+
+
+async def in_step(running):
+    assert await asyncio.to_thread(running.stepper.stepping.wait, WAIT)
+
+
+def hold(running):
+    running.stepper.stepping.clear()
+    running.stepper.may_step.clear()
+
+
+async def test_an_order_is_computed_and_handed_over_once_per_step(running):
+    running.engine.submit(order("a"))
+    await running.until(lambda: running.ended("a"))
+    assert [len(batch) for batch in running.batches] == [1, 1, 2]
+    assert running.engine.stats().steps >= 2
+
+
+async def test_everything_a_step_made_comes_in_one_batch(running):
+    hold(running)
+    running.engine.submit(order("a"))
+    await in_step(running)
+    running.engine.submit(order("b"))
+    running.engine.submit(order("c"))
+    running.stepper.may_step.set()
+    await running.until(lambda: running.ended("b") and running.ended("c"))
+    assert [event.response_id for event in running.batches[1][:3]] == ["a", "b", "c"]
+
+
+async def test_after_a_cancel_no_event_comes_not_even_of_the_step_in_progress(running):
+    hold(running)
+    running.engine.submit(order("a", 1000))
+    running.engine.submit(order("b"))
+    await in_step(running)
+    running.engine.cancel("a")
+    running.stepper.may_step.set()
+    await running.until(lambda: running.ended("b"))
+    assert {event.response_id for event in running.events} == {"b"}
+    assert running.stepper.left == {}
+
+
+async def test_a_response_ordered_again_hears_nothing_of_the_order_before(running):
+    hold(running)
+    running.engine.submit(order("a", 1000))
+    await in_step(running)
+    running.engine.cancel("a")
+    running.engine.submit(order("a", 2))
+    running.stepper.may_step.set()
+    await running.until(lambda: running.ended("a"))
+    assert [event.ids for event in running.events if isinstance(event, Piece)] == [(1,), (0,)]
+
+
+async def test_a_cancel_of_an_unknown_or_ended_response_is_harmless(running):
+    running.engine.cancel("never")
+    running.engine.submit(order("a", 1))
+    await running.until(lambda: running.ended("a"))
+    running.engine.cancel("a")
+    running.engine.submit(order("b", 1))
+    await running.until(lambda: running.ended("b"))
+    assert len(running.events) == 4
+
+
+async def test_an_idle_engine_takes_no_steps(running):
+    running.engine.submit(order("a", 1))
+    await running.until(lambda: running.ended("a"))
+    assert running.stepper.steps == 1
+    assert running.engine.stalled_for(time.monotonic() + 1000) == 0.0
+
+
+async def test_a_stuck_step_is_noticed(running):
+    assert running.engine.healthy
+    hold(running)
+    running.engine.submit(order("a"))
+    await in_step(running)
+    assert running.engine.stalled_for(time.monotonic() + 30) > 29
+    assert running.engine.stats().steps == 0
+
+
+async def test_a_crash_ends_all_that_runs_and_all_that_comes(running):
+    hold(running)
+    running.engine.submit(order("a"))
+    await in_step(running)
+    running.engine.submit(order("b"))
+    running.stepper.crash = True
+    running.stepper.may_step.set()
+    await running.until(lambda: running.ended("a") and running.ended("b"))
+    running.engine.submit(order("c"))
+    await running.until(lambda: running.ended("c"))
+    assert {event.reason for event in running.events} == {Reason.ERROR}
+    assert all("cuda says no" in event.message for event in running.events)
+    assert len(running.events) == 3
+    assert not running.engine.healthy
+    assert running.stepper.closed.is_set()
+
+
+async def test_a_response_cancelled_before_the_crash_hears_nothing_of_it(running):
+    hold(running)
+    running.engine.submit(order("a"))
+    running.engine.submit(order("b"))
+    await in_step(running)
+    running.engine.cancel("a")
+    running.stepper.crash = True
+    running.stepper.may_step.set()
+    await running.until(lambda: running.ended("b"))
+    assert running.ended("a") == []
+
+
+async def test_close_drops_what_runs_without_an_event_and_frees_the_engine(running):
+    hold(running)
+    running.engine.submit(order("a", 1000))
+    await in_step(running)
+    closing = asyncio.create_task(running.engine.close())
+    await asyncio.sleep(0)
+    running.stepper.may_step.set()
+    await closing
+    assert running.events == []
+    assert running.stepper.closed.is_set()
+    assert not running.engine.healthy
+
+
+async def test_close_does_not_wait_for_ever_for_a_stuck_step(running, monkeypatch):
+    monkeypatch.setattr("worker.engine_thread._JOIN_SECONDS", 0.05)
+    hold(running)
+    running.engine.submit(order("a"))
+    await in_step(running)
+    with pytest.raises(EngineError, match="did not end"):
+        await running.engine.close()
+
+
+async def test_an_engine_that_cannot_start_says_why():
+    def make():
+        raise EngineError("Buy a GPU.")
+
+    engine = EngineThread(make)
+    with pytest.raises(EngineError, match="Buy a GPU"):
+        await engine.start(lambda _events: None)
+    assert not engine.healthy
+    await engine.close()
+
+
+async def test_what_an_engine_is_is_unknown_before_it_started():
+    engine = EngineThread(Counting)
+    with pytest.raises(EngineError, match="not started"):
+        _ = engine.info
+    await engine.close()
+
+
+async def test_what_an_engine_is_is_known_once_it_started(running):
+    assert running.engine.info.model == "model"
+
+
+async def test_a_thousand_orders_each_end_once(running):
+    for number in range(1000):
+        running.engine.submit(order(f"r{number}", 1 + number % 5))
+        if number % 3 == 0:
+            running.engine.cancel(f"r{number // 2}")
+    running.engine.submit(order("last", 50))
+    await running.until(lambda: running.ended("last"))
+    ended = [event.response_id for event in running.events if isinstance(event, Ended)]
+    assert len(ended) == len(set(ended))
