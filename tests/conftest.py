@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from tokenwire.valkey import answers, command, find_program
+from worker.engines.transformers.model import small_model
 
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL", "") not in ("", "0")
 """Set in CI: what a test needs is there, or the test fails."""
@@ -85,6 +86,19 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def model_cache() -> Path:
+    """Where models are cached between runs of the tests."""
+    root = Path(__file__).parents[1]
+    return root / os.environ.get("CACHE_DIR", ".cache") / "models"  # as the Makefile
+
+
+@pytest.fixture(scope="session")
+def small_model_dir(model_cache: Path) -> Path:
+    """The real small model; made on the first run, which takes about a minute."""
+    return small_model(model_cache, print)
 
 
 @pytest.fixture(scope="session", autouse=True)
