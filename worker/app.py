@@ -25,7 +25,17 @@ _STALE_SECONDS = 10.0
 
 
 async def serve(settings: WorkerSettings, stop: asyncio.Event, log: Log) -> None:
-    """Run a worker until ``stop`` is set, then hand its responses over.
+    """Run a worker with the engine that its settings name; see :func:`operate`."""
+    engine = make_engine(
+        settings.engine,
+        echo=settings.echo,
+        transformers=settings.transformers(lambda line: log.info("loading", line=line)),
+    )
+    await operate(engine, settings, stop, log)
+
+
+async def operate(engine: Engine, settings: WorkerSettings, stop: asyncio.Event, log: Log) -> None:
+    """Run a worker around an engine until ``stop`` is set, then hand its responses over.
 
     Raises EngineError if the engine cannot start, SettingsError if the internal port is taken.
     """
@@ -43,11 +53,6 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event, log: Log) -> None
         port = _listen(probes, settings)
         stack.callback(probes.stop)
         events = _Events()
-        engine = make_engine(
-            settings.engine,
-            echo=settings.echo,
-            transformers=settings.transformers(lambda line: log.info("loading", line=line)),
-        )
         beating = asyncio.create_task(_beat(probes, engine, settings.step_timeout), name="beat")
         stack.push_async_callback(_ended, beating)
         stack.push_async_callback(engine.close)
