@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
@@ -14,7 +15,7 @@ from tokenwire.plan import Process
 
 Say = Callable[[str], None]
 
-_SILENCE = 10.0
+_SILENCE = 5.0
 """Seconds after which a user who waits is told for what."""
 
 _PASSING = frozenset({429, 503})
@@ -33,6 +34,24 @@ class _Patience:
             self._told = time.monotonic()
             self._say(f"waiting for {what}")
         await asyncio.sleep(0.05)
+
+
+async def named_server_listens(url: str) -> None:
+    """Find out early whether anything listens at REDIS_URL.  Raises CommandError."""
+    parts = urlsplit(url)
+    place = parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
+    try:
+        async with asyncio.timeout(5):
+            if parts.scheme == "unix":
+                _, writer = await asyncio.open_unix_connection(place)
+            else:
+                _, writer = await asyncio.open_connection(parts.hostname, parts.port or 6379)
+            writer.close()
+            await writer.wait_closed()
+    except (OSError, TimeoutError):  # the place is shown, never the URL: it may hold a password
+        raise CommandError(
+            f"Nothing listens at REDIS_URL ({place}): start a Redis there, or leave REDIS_URL unset to have one."
+        ) from None
 
 
 async def answers_ready(process: Process, say: Say) -> None:

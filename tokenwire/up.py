@@ -23,7 +23,7 @@ from tokenwire.model import prepare_small_model
 from tokenwire.options import add_options, environ_with
 from tokenwire.plan import Process, Role
 from tokenwire.processes import Fleet, Say
-from tokenwire.readiness import answers_ready, first_token
+from tokenwire.readiness import answers_ready, first_token, named_server_listens
 from tokenwire.settings import UpSettings
 from tokenwire.valkey import answers, command, find_program
 
@@ -76,7 +76,8 @@ def _cannot_listen(settings: UpSettings, error: OSError) -> str:
         return f"Port {settings.port} is reserved for root: choose one above 1023, as in PORT=8080."
     if isinstance(error, socket.gaierror) or "assign" in str(error):
         return f"{settings.host} is no address of this machine: set HOST to one, as in HOST=127.0.0.1."
-    return f"Port {settings.port} is taken: stop what listens there, or choose another, as in PORT={settings.port + 1}."
+    other = settings.port + 1
+    return f"Port {settings.port} is taken: stop what listens there, or choose another, as in PORT={other}."
 
 
 async def up(settings: UpSettings, environ: Mapping[str, str], stop: asyncio.Event, say: Say) -> None:
@@ -118,6 +119,8 @@ async def _boot(
     """Start the processes in order, and return when a token has come through all of them."""
     if settings.engine == "transformers" and settings.model is None:
         await prepare_small_model(plan.models(settings), environ, say)
+    if settings.redis_url is not None:
+        await named_server_listens(settings.redis_url)
     redis_url = settings.redis_url or await _start_server(fleet, folder, environ)
     ports = _free_ports(settings.workers + settings.gateways)
     processes = plan.gateways(
@@ -162,9 +165,14 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _log_folder(settings: UpSettings) -> Path:
-    """Make a folder for this run's logs, and remove those of runs long ago."""
+    """Make a folder for this run's logs, and remove those of runs long ago.  Raises CommandError."""
     runs = settings.cache_dir.absolute() / "run"
-    runs.mkdir(parents=True, exist_ok=True)
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(
+            f"{runs} cannot be made ({error.strerror}): set CACHE_DIR to a folder of yours."
+        ) from None
     for old in sorted(runs.iterdir())[: -_KEPT_LOGS + 1]:
         shutil.rmtree(old, ignore_errors=True)  # another `tokenwire up` may be at it too
     folder = runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"

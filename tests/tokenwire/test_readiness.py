@@ -10,7 +10,7 @@ from shared.observe import Probes
 from tokenwire import readiness
 from tokenwire.errors import CommandError
 from tokenwire.plan import Process, Role
-from tokenwire.readiness import answers_ready, first_token
+from tokenwire.readiness import answers_ready, first_token, named_server_listens
 
 CREATED = {"type": "response.created", "response": {"id": "resp_1"}}
 DELTA = {"type": "response.output_text.delta", "delta": "Hi"}
@@ -97,3 +97,18 @@ async def test_a_process_that_does_not_listen_is_waited_for(monkeypatch, free_po
 
 async def test_a_process_without_a_probe_is_not_asked():
     assert await answers_ready(Process("valkey", Role.SERVER, (), {}), print) is None
+
+
+async def test_a_server_that_listens_may_be_named(valkey, free_port):
+    await named_server_listens(valkey)
+    async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", free_port):
+        await named_server_listens(f"redis://127.0.0.1:{free_port}/0")
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://user:s3cret@127.0.0.1:{port}/0", "unix:///nowhere.sock?password=s3cret"]
+)
+async def test_a_named_server_that_does_not_listen_is_told_without_its_password(url, free_port):
+    with pytest.raises(CommandError, match="Nothing listens at REDIS_URL") as caught:
+        await named_server_listens(url.format(port=free_port))
+    assert "s3cret" not in str(caught.value)

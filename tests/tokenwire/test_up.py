@@ -225,6 +225,23 @@ def test_bad_settings_are_a_sentence_each(capsys):
     assert [line.split()[0] for line in told.splitlines()] == ["PORT", "ENGINE"]
 
 
+def test_a_cache_that_cannot_be_written_is_one_sentence(capsys, tmp_path, free_port):
+    (tmp_path / "file").touch()
+    told = refusal(
+        capsys, "--engine", "echo", "--port", str(free_port), "--cache-dir", str(tmp_path / "file")
+    )
+    assert told.endswith("cannot be made (Not a directory): set CACHE_DIR to a folder of yours.\n")
+
+
+def test_a_redis_that_does_not_listen_is_one_sentence(capsys, tmp_path, free_port):
+    told = refusal(
+        capsys,
+        *("--engine", "echo", "--port", str(free_port), "--cache-dir", str(tmp_path)),
+        *("--redis-url", "redis://127.0.0.1:1"),
+    )
+    assert told.startswith("Nothing listens at REDIS_URL (127.0.0.1:1): start a Redis there")
+
+
 def test_old_logs_are_removed(tmp_path):
     for number in range(15):
         (tmp_path / "run" / f"2020-{number:02}").mkdir(parents=True)
