@@ -164,7 +164,8 @@ async def test_a_cancel_of_an_unknown_or_ended_response_is_harmless(running):
 async def test_an_idle_engine_takes_no_steps(running):
     running.engine.submit(order("a", 1))
     await running.until(lambda: running.ended("a"))
-    assert running.stepper.steps == 1
+    assert running.stepper.steps == running.engine.stats().steps == 1
+    assert 0 < running.engine.last_step_at <= time.monotonic()
     assert running.engine.stalled_for(time.monotonic() + 1000) == 0.0
 
 

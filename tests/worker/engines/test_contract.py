@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from engines import echo_options, order, run, tiny_options
+from engines import Heard, echo_options, order, run, tiny_options
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from shared.log import Reason
 from worker.engines.contract import Ended, Piece
@@ -176,9 +178,9 @@ def test_resumed_after_any_id_it_goes_on_as_undisturbed(make, sampling, stopping
         for k in range(len(ids) + 1)
     ]
     heard = run(make(), *resumed)
-    for k, given in enumerate(resumed):
+    for k, one in enumerate(resumed):
         more, later, ending = heard.answer(f"r{k}")
-        assert (given.resume_text + more, ids[:k] + later, ending) == (text, ids, reason)
+        assert (one.resume_text + more, ids[:k] + later, ending) == (text, ids, reason)
 
 
 def test_an_ending_already_in_the_log_is_said_at_once(make):
@@ -193,6 +195,32 @@ def test_a_response_ordered_again_begins_again(stepper):
     alone = run(stepper, order("a", TALK)).answer("a")
     run(stepper, order("a", TALK), steps=5)
     assert run(stepper, order("a", TALK)).answer("a") == alone
+
+
+@given(data=st.data())
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_schedule_of_arrivals_and_cancels_changes_an_answer(make, data):
+    stepper, heard, cancelled = make(), Heard(), set()
+    wanted = [
+        order(
+            f"r{n}",
+            TALK[: data.draw(st.integers(3, len(TALK)))],
+            max_tokens=data.draw(st.integers(1, 15)),
+            seed=n,
+            temperature=n % 2,
+        )
+        for n in range(data.draw(st.integers(2, 6)))
+    ]
+    for one in wanted:
+        heard.events += run(stepper, one, steps=data.draw(st.integers(1, 6))).events
+        if data.draw(st.booleans()):
+            name = data.draw(st.sampled_from(wanted)).response_id
+            cancelled.add(name)
+            stepper.cancel(name)
+    heard.events += run(stepper).events
+    for one in wanted:
+        if one.response_id not in cancelled:
+            assert heard.answer(one.response_id) == run(stepper, one).answer(one.response_id)
 
 
 def test_closing_lets_go_of_everything(stepper):

@@ -32,6 +32,7 @@ def converting(monkeypatch, tmp_path):
 def test_it_is_made_once(converting, tmp_path):
     first = model.small_model(tmp_path)
     assert (first / "config.json").is_file()
+    assert (first / "config.json").stat().st_mode & 0o777 == 0o644
     assert model.small_model(tmp_path) == first
     assert len(converting) == 1
 

@@ -94,12 +94,19 @@ def _make(source: Path, folder: Path, say: Say) -> None:
     temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, suffix=".tmp", dir=folder.parent))
     try:
         _convert(source, temporary, say)
-        temporary.chmod(0o755)
+        _make_readable(temporary)
         temporary.rename(folder)
     except BaseException:
         shutil.rmtree(temporary)
         raise
     say(f"{NAME}: ready in {folder}")
+
+
+def _make_readable(folder: Path) -> None:
+    """Let other users of the machine read it; temporary folders and safetensors are private by default."""
+    folder.chmod(0o755)
+    for path in folder.iterdir():
+        path.chmod(0o644)
 
 
 def _convert(source: Path, target: Path, say: Say) -> None:
