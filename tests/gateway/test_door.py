@@ -1,0 +1,178 @@
+import asyncio
+import contextlib
+import functools
+import json
+import socket
+
+from gateway_bench import PATIENCE, assert_contiguous, in_memory, text_of, until
+from websockets.asyncio.client import connect
+
+from gateway import door, sockets, streams
+from gateway.door import HEAD_BYTES, wants_socket
+from gateway.outbox import LIMIT, Outbox
+
+UPGRADE = b"GET /v1/responses HTTP/1.1\r\nHost: x\r\nUpgrade: WebSocket\r\nConnection: Upgrade"
+
+
+def test_only_an_upgrade_of_the_sockets_path_is_kept():
+    assert wants_socket(UPGRADE)
+    assert wants_socket(UPGRADE.replace(b"/v1/responses", b"/v1/responses?response_id=x"))
+    assert not wants_socket(UPGRADE.replace(b"/v1/responses", b"/v1/responses/x"))
+    assert not wants_socket(UPGRADE.replace(b"GET", b"POST"))
+    assert not wants_socket(UPGRADE.replace(b"WebSocket", b"h2c"))
+    assert not wants_socket(b"GET /v1/responses HTTP/1.1\r\nHost: x")
+    assert not wants_socket(b"")
+
+
+@contextlib.asynccontextmanager
+async def dialled(bench, **options):
+    """A bare TCP connection; the peer may have cut it by the end."""
+    if not options:
+        options = {"host": "127.0.0.1", "port": bench.gateway.port}
+    reader, writer = await asyncio.open_connection(**options)
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def rest_of(reader):
+    """Read to the end, be it a clean one or a cut."""
+    received = b""
+    async with asyncio.timeout(PATIENCE):
+        with contextlib.suppress(ConnectionResetError):
+            while piece := await reader.read(1000):
+                received += piece
+    return received
+
+
+async def dialogue(bench, *pieces):
+    """Send bytes piece by piece and return all that comes back."""
+    async with dialled(bench) as (reader, writer):
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+        return await rest_of(reader)
+
+
+async def test_a_request_that_comes_in_pieces_is_answered(bench):
+    head = b"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    answer = await dialogue(bench, *(bytes([byte]) for byte in head))
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+async def test_a_body_that_comes_with_the_head_is_not_lost(bench):
+    body = b'{"input":"x","background":true}'
+    head = (
+        b"POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    )
+    answer = await dialogue(bench, head % len(body) + body)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b'"queued"' in answer
+
+
+async def test_a_header_block_without_end_is_refused(bench):
+    answer = await dialogue(bench, b"GET / HTTP/1.1\r\nX: " + b"x" * HEAD_BYTES)
+    assert answer.startswith(b"HTTP/1.1 431")
+
+
+async def test_a_header_block_that_does_not_come_in_time_is_cut(monkeypatch):
+    monkeypatch.setattr(door, "HEAD_SECONDS", 0.1)
+    async with in_memory() as bench, dialled(bench) as (reader, writer):
+        writer.write(b"GET / HT")
+        assert await rest_of(reader) == b""
+
+
+async def test_a_second_header_block_must_come_in_time_too(monkeypatch):
+    monkeypatch.setattr(door, "HEAD_SECONDS", 0.1)
+    async with in_memory() as bench, dialled(bench) as (reader, writer):
+        writer.write(b"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        await reader.readuntil(b"]}")
+        writer.write(b"GET /v1/mod")
+        assert await rest_of(reader) == b""
+
+
+async def test_nonsense_is_answered_400(bench):
+    answer = await dialogue(bench, b"\x16\x03\x01nonsense\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400")
+
+
+async def test_a_connection_that_says_nothing_and_goes_leaves_nothing(bench):
+    async with dialled(bench):
+        await until(lambda: bench.gateway._door._undecided)
+    await until(lambda: not bench.gateway._door._undecided)
+    assert bench.metric("connections", door="websocket") == 0
+
+
+def slow_socket(port):
+    """A client's socket with a small window, so that little is taken unasked."""
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.connect(("127.0.0.1", port))
+    raw.setblocking(False)
+    return raw
+
+
+async def test_a_slow_reader_gets_merged_events_and_the_whole_text(bench):
+    raw = slow_socket(bench.gateway.port)
+    options = {"sock": raw, "compression": None, "max_queue": 1, "ping_interval": None}
+    async with connect(f"ws://{bench.authority}/v1/responses", **options) as connection:
+        await connection.send(json.dumps({"type": "response.create", "input": "x"}))
+        claim = await bench.hand.claim()
+        connection.transport.pause_reading()
+        texts = [f"{n:06d}" + "x" * 94 for n in range(3000)]
+        await bench.hand.say(claim, *texts)
+        await until(lambda: bench.metric("outbox_bytes") > LIMIT)
+        waiting = bench.metric("outbox_bytes")
+        assert waiting < LIMIT + sum(map(len, texts))  # beyond the limit the envelopes are saved
+        await bench.hand.finish(claim)
+        connection.transport.resume_reading()
+        events = []
+        async with asyncio.timeout(PATIENCE):
+            while not events or events[-1]["type"] != "response.completed":
+                events.append(json.loads(await connection.recv()))
+        assert_contiguous(events)
+        assert text_of(events) == "".join(texts)
+        assert any("first_sequence_number" in event for event in events)
+        assert bench.metric("merged_deltas_total") > 0
+        assert bench.metric("outbox_bytes") == 0
+
+
+async def test_one_that_takes_nothing_is_cut_and_harms_nobody(monkeypatch):
+    monkeypatch.setattr(sockets, "Outbox", functools.partial(Outbox, patience=0.2))
+    monkeypatch.setattr(sockets, "_CLOSE_SECONDS", 0.2)
+    async with in_memory() as bench, bench.client() as healthy:
+        raw = slow_socket(bench.gateway.port)
+        options = {"sock": raw, "compression": None, "max_queue": 1, "ping_interval": None}
+        stalled = await connect(f"ws://{bench.authority}/v1/responses", **options)
+        await stalled.send(json.dumps({"type": "response.create", "input": "x"}))
+        claim = await bench.hand.claim()
+        stalled.transport.pause_reading()
+        await healthy.send(type="response.resume", response_id=claim.response_id)
+        texts = ["x" * 100] * 3000
+        await bench.hand.say(claim, *texts)
+        await until(lambda: bench.metric("slow_client_closes_total") == 1)
+        await until(lambda: bench.metric("connections", door="websocket") == 1)
+        await bench.hand.finish(claim)
+        assert text_of(await healthy.until("response.completed")) == "".join(texts)
+        assert bench.lines("socket_closed")[0]["code"] == 1013
+        stalled.transport.abort()
+        await stalled.wait_closed()
+
+
+async def test_a_stalled_server_sent_stream_is_cut(monkeypatch):
+    monkeypatch.setattr(streams, "PATIENCE", 0.2)
+    async with in_memory() as bench:
+        raw = slow_socket(bench.gateway.port)
+        async with dialled(bench, sock=raw, limit=1024) as (_, writer):
+            body = b'{"input":"x","stream":true}'
+            head = b"POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n"
+            writer.write(head % len(body) + body)
+            claim = await bench.hand.claim()
+            writer.transport.pause_reading()
+            await bench.hand.say(claim, *["x" * 1000] * 6000)
+            await until(lambda: bench.metric("slow_client_closes_total") == 1)
+            await until(lambda: not list(bench.gateway.hub.attachments))
+            assert bench.metric("connections", door="sse") == 0
