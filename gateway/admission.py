@@ -140,6 +140,5 @@ class Admission:
 
     def _refused(self, error: WireError) -> WireError:
         self._metrics.refused.inc()
-        self._metrics.rejections.labels(error.code.value).inc()
         self._log.info("refused", code=error.code.value, retry_after=error.retry_after)
         return error

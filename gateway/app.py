@@ -9,6 +9,7 @@ import os
 import secrets
 import sys
 import time
+import traceback
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -86,8 +87,11 @@ class Gateway:
         await self._round()
         settings = self._settings
         self.port = await self._door.start(settings.host, settings.port, reuse_port=settings.reuse_port)
-        for work in (self.hub.run(), self._sockets.run(), self._go_round()):
-            self._rounds.append(self._tasks.spawn(work, "round"))
+        self.hub.start()
+        self._rounds = [
+            self._tasks.every(_ROUND_SECONDS, self._sockets.tick, "tick"),
+            self._tasks.every(_ROUND_SECONDS, self._round, "round"),
+        ]
         self._log.info("listening", host=settings.host, port=self.port)
 
     async def stop(self) -> None:
@@ -103,11 +107,6 @@ class Gateway:
         await self.hub.stop()
         await self._tasks.finish(2.0)
         self._log.info("stopped")
-
-    async def _go_round(self) -> None:
-        while True:
-            await asyncio.sleep(_ROUND_SECONDS)
-            await self._round()
 
     async def _round(self) -> None:
         """Look at the store, at the workers, and end what is overdue."""
@@ -140,8 +139,15 @@ class LibraryLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log one record."""
-        kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
-        self._log.warning("library", library=record.name, message=str(record.msg), exception=kind)
+        error = record.exc_info[1] if record.exc_info else None
+        frames = traceback.extract_tb(error.__traceback__) if error is not None else []
+        self._log.warning(
+            "library",
+            library=record.name,
+            message=str(record.msg),
+            exception=type(error).__name__ if error is not None else None,
+            where=[f"{frame.filename}:{frame.lineno}" for frame in frames[-1:]],
+        )
 
 
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:

@@ -209,9 +209,9 @@ class DoorConnection(ServerConnection):
         transport, self._raw = self._raw, None
         if transport is None:
             return
+        _bound(transport)
         if wants_socket(received[:end]):
             self._is_socket = True
-            _bound(transport)
             super().connection_made(transport)
             super().data_received(received)
             return

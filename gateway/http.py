@@ -63,7 +63,7 @@ class Http:
         app = Starlette(
             routes=routes,
             exception_handlers={
-                RefusedError: _refused,
+                RefusedError: self._refused,
                 HTTPException: _failed,
                 ClientDisconnect: _nobody_there,
                 Exception: _broken,
@@ -149,6 +149,11 @@ class Http:
             raise RefusedError(principal)
         return principal
 
+    async def _refused(self, _: Request, refused: Exception) -> Response:
+        error = refused.error if isinstance(refused, RefusedError) else WireError(Code.SERVER_ERROR)
+        self.desk.metrics.rejections.labels(error.code.value).inc()
+        return _error(error)
+
     def _watch(
         self, create: Create, accepted: Accepted, principal: str, watcher: str, asked_at: float
     ) -> Response:
@@ -229,10 +234,6 @@ def _error(error: WireError) -> Response:
     if error.code is Code.UPGRADE_REQUIRED:
         response.headers["Upgrade"] = "websocket"
     return response
-
-
-async def _refused(_: Request, refused: Exception) -> Response:
-    return _error(refused.error if isinstance(refused, RefusedError) else WireError(Code.SERVER_ERROR))
 
 
 async def _failed(_: Request, failure: Exception) -> Response:

@@ -111,6 +111,7 @@ class Hub:
         self._tasks = Tasks(log)
         self._channels: dict[str, _Channel] = {}
         self._live: Live | None = None
+        self._timer: asyncio.Task[None] | None = None
         self._watchers = 0
         self._reads = asyncio.Semaphore(128)
 
@@ -173,13 +174,11 @@ class Hub:
             attachment.follower.must_read()
             self._read_soon(attachment)
 
-    async def run(self) -> None:
-        """Re-check silent readers and renew attachments, until cancelled."""
-        while True:
-            await asyncio.sleep(self._pace.tick)
-            self.look()
+    def start(self) -> None:
+        """Begin to re-check silent readers and to renew attachments."""
+        self._timer = self._tasks.every(self._pace.tick, self.look, "look")
 
-    def look(self) -> None:
+    async def look(self) -> None:
         """Begin the reads and checks that are due."""
         now = self._clock()
         due: list[Attachment] = []
@@ -195,6 +194,8 @@ class Hub:
 
     async def stop(self, seconds: float = 2.0) -> None:
         """Let go of all readers and wait for what is on its way."""
+        if self._timer is not None:
+            self._timer.cancel()
         for attachment in list(self.attachments):
             self.detach(attachment)
         await self._tasks.finish(seconds)

@@ -89,12 +89,10 @@ class Sockets:
             if not self._open:
                 self._empty.set()
 
-    async def run(self) -> None:
-        """Look at every socket's clock once a second, until cancelled."""
-        while True:
-            await asyncio.sleep(1.0)
-            for socket in list(self._open):
-                socket.tick()
+    async def tick(self) -> None:
+        """Look at every socket's clock."""
+        for socket in list(self._open):
+            socket.tick()
 
     async def drain(self, seconds: float) -> None:
         """Close all sockets, spread over so many seconds."""
@@ -187,7 +185,12 @@ class Socket:
     async def _submit(self, submit: Submit, asked_at: float) -> None:
         desk = self._desk
         watcher = desk.hub.watcher()
-        reply = await desk.admission.submit(submit.create, self._principal, watcher)
+        try:
+            reply = await desk.admission.submit(submit.create, self._principal, watcher)
+        except Exception:  # the lane must not wait for ever, whatever went wrong
+            error = WireError(Code.SERVER_ERROR, event_id=submit.create.event_id)
+            self._perform(self._session.refused(submit.lane, error, desk.clock()))
+            raise
         if isinstance(reply, WireError):
             error = reply.about(submit.create.event_id)
             self._perform(self._session.refused(submit.lane, error, desk.clock()))
@@ -245,6 +248,7 @@ class Socket:
     def _leave(self) -> None:
         """Let go of everything; leaving stops no response."""
         self._gone = True
+        self._connection.on_writable = None
         self._session.closed()
         for attachment in self._attachments.values():
             self._desk.hub.detach(attachment)

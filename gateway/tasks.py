@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from shared.observe import Log
@@ -26,6 +26,10 @@ class Tasks:
         task.add_done_callback(self._done)
         return task
 
+    def every(self, seconds: float, step: Callable[[], Awaitable[None]], name: str) -> asyncio.Task[Any]:
+        """Take ``step`` again and again; one that fails is logged and does not end the round."""
+        return self.spawn(self._every(seconds, step, name), name)
+
     async def finish(self, seconds: float) -> None:
         """Wait for all tasks, at most so long, then cancel what is left."""
         if self._running:
@@ -35,6 +39,14 @@ class Tasks:
             task.cancel()
         if left:
             await asyncio.wait(left)
+
+    async def _every(self, seconds: float, step: Callable[[], Awaitable[None]], name: str) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await step()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next step must come
+                self._log.error("step_failed", step=name, error=error)
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)

@@ -136,10 +136,8 @@ class Scene:
 @pytest.fixture
 async def scene():
     made = Scene()
-    running = asyncio.create_task(made.hub.run())
+    made.hub.start()
     yield made
-    running.cancel()
-    await asyncio.wait([running])
     await made.hub.stop()
     assert not list(made.hub.attachments)
     assert sorted(made.lines.subscribed) == sorted(made.lines.unsubscribed)

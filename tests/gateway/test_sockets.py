@@ -250,7 +250,24 @@ async def test_a_full_queue_is_refused_at_once_with_a_time():
         error = await client.event()
         assert (error["stream_id"], error["error"]["code"]) == ("b", "overloaded")
         assert 1 <= error["error"]["retry_after"] <= 60
-        assert bench.metric("rejections_total", reason="overloaded") >= 1
+        assert bench.metric("rejections_total", reason="overloaded") == 1
+
+
+async def test_a_submission_that_breaks_frees_its_lane(bench, monkeypatch):
+    async def breaks(*_):
+        raise RuntimeError("a mistake of ours")
+
+    async with bench.client() as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(bench.store, "submit", breaks)
+            await client.create(event_id="e1")
+            error = await client.event()
+            assert (error["error"]["code"], error["event_id"]) == ("server_error", "e1")
+        await client.create()
+        await bench.hand.answer("x")
+        await client.until("response.completed")
+    assert bench.lines("task_failed")
+    bench.logged.truncate(0)
 
 
 async def test_a_message_too_large_closes_with_1009(bench):

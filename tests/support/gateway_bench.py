@@ -181,7 +181,8 @@ async def opened(
         await gateway.stop()
     assert not list(gateway.hub.attachments)
     assert bench.metric("attachments") == 0
-    assert not bench.lines("task_failed"), bench.lines("task_failed")
+    for failure in ("task_failed", "step_failed"):
+        assert not bench.lines(failure), bench.lines(failure)
 
 
 @contextlib.asynccontextmanager

@@ -1,0 +1,95 @@
+import io
+import time
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from gateway import admission
+from gateway.admission import Admission, refusal
+from gateway.create import Create, Defaults
+from gateway.errors import Code
+from gateway.metrics import Metrics
+from gateway.models import Models
+from shared.observe import make_logger
+from shared.store.contract import Refused, StoreUnavailable, WorkerInfo
+from shared.store.memory import MemoryGatewayStore, MemoryServer, MemoryWorkerStore
+
+
+class Forgetful(MemoryGatewayStore):
+    """A store whose first replies are lost after it has done the work."""
+
+    lost = 0
+    full = False
+
+    async def submit(self, request, watcher, bound):
+        if self.full:
+            return Refused.STORAGE_FULL
+        reply = await super().submit(request, watcher, bound)
+        if self.lost:
+            self.lost -= 1
+            raise StoreUnavailable("reply lost")
+        return reply
+
+
+@pytest.fixture
+async def desk(monkeypatch):
+    monkeypatch.setattr(admission, "_REPEATS", (0.0, 0.0))
+    server = MemoryServer(time.time)
+    worker = MemoryWorkerStore(server, worker="w", model="tiny", build="b")
+    await worker.announce(WorkerInfo("w", "tiny", "b", 512, 4))
+    store = Forgetful(server)
+    registry = CollectorRegistry()
+    draws = iter(range(10**6))
+    made = Admission(
+        store,
+        Models(store),
+        defaults=Defaults(),
+        bound=2,
+        draw=lambda: next(draws),
+        log=make_logger("gateway", io.StringIO()),
+        metrics=Metrics(registry),
+    )
+    return made, store, server, registry
+
+
+async def test_a_lost_reply_makes_no_second_response(desk):
+    made, store, server, _ = desk
+    store.lost = 2
+    accepted = await made.submit(Create(input="x"), "alice", "tab")
+    assert list(server.records) == [accepted.response_id]
+    assert not accepted.duplicate
+
+
+async def test_a_store_out_of_reach_is_said(desk):
+    made, store, _, registry = desk
+    store.lost = 3
+    error = await made.submit(Create(input="x"), "alice", "tab")
+    assert error.code is Code.BACKEND_UNAVAILABLE
+    assert registry.get_sample_value("tokenwire_requests_total", {"outcome": "refused"}) == 1
+
+
+async def test_the_bound_and_a_full_store_are_refused(desk):
+    made, store, _, _ = desk
+    for _ in range(2):
+        await made.submit(Create(input="x"), "alice", None)
+    assert (await made.submit(Create(input="x"), "alice", None)).code is Code.OVERLOADED
+    store.full = True
+    assert (await made.submit(Create(input="x"), "alice", None)).code is Code.STORAGE_FULL
+
+
+async def test_the_doors_own_keep_counts_unless_the_asker_says_otherwise(desk):
+    made, _, server, _ = desk
+    for keep in (None, 5.0):
+        await made.submit(Create(input="x", keep=keep), "alice", None, keep=0.0)
+    assert [record.request.keep for record in server.records.values()] == [0.0, 5.0]
+
+
+async def test_a_foreign_response_cannot_be_cancelled(desk):
+    made, _, _, _ = desk
+    accepted = await made.submit(Create(input="x"), "alice", None)
+    assert (await made.cancel(accepted.response_id, "bob")).code is Code.RESPONSE_NOT_FOUND
+    assert not (await made.cancel(accepted.response_id, "alice")).already
+
+
+def test_every_refusal_of_the_store_has_its_words():
+    assert {refusal(each).status for each in Refused} <= {400, 404, 410, 503}

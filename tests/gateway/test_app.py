@@ -1,0 +1,245 @@
+"""A gateway over the real server: in this process with a worker moved by hand, and as a process."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import urllib.error
+import urllib.request
+
+import pytest
+from gateway_bench import PATIENCE, Client, Hand, assert_contiguous, opened, text_of, until
+from websockets.asyncio.client import connect
+
+from shared.log import Reason
+from shared.store.contract import WorkerInfo
+from shared.store.gateway import RedisGatewayStore
+from shared.store.link import Link
+from shared.store.live import LiveReader
+from shared.store.worker import RedisWorkerStore
+
+
+@contextlib.asynccontextmanager
+async def hand_on(url):
+    """A worker's store on the server, moved by hand."""
+    link = Link.to(url)
+    await link.command("FLUSHALL")
+    store = RedisWorkerStore(link, url, worker="worker-1", model="tiny", build="build")
+    try:
+        yield store
+    finally:
+        await store.close()
+        await link.close()
+
+
+@contextlib.asynccontextmanager
+async def on_server(url, **changes):
+    async with contextlib.AsyncExitStack() as stack:
+        worker = await stack.enter_async_context(hand_on(url))
+        link = Link.to(url)
+        stack.push_async_callback(link.close)
+        lives = []
+
+        def make_live(gateway):
+            live = LiveReader(url, gateway.hub.on_live, gateway.hub.on_link)
+            live.start()
+            lives.append(live)
+            stack.push_async_callback(live.close)
+            return live
+
+        store = RedisGatewayStore(link, name="gateway")
+        bench = await stack.enter_async_context(opened(store, worker, make_live, **changes))
+        yield bench
+
+
+async def test_the_whole_path_stands_on_a_real_server(valkey):
+    async with on_server(valkey) as bench, bench.sdk() as client, client.responses.connect() as connection:
+        await connection.response.create(model="tiny", input="Hello")
+        claim = await bench.hand.claim()
+        texts = [f"{n} " for n in range(50)]
+        await bench.hand.say(claim, *texts)
+        await bench.hand.finish(claim)
+        events = []
+        async for event in connection:
+            events.append(event)
+            if event.type == "response.completed":
+                break
+        assert [event.sequence_number for event in events] == list(range(58))
+        assert "".join(e.delta for e in events if e.type.endswith("text.delta")) == "".join(texts)
+        assert events[-1].response.output_text == "".join(texts)
+
+
+async def test_a_cut_subscriber_link_is_healed_from_the_log(valkey):
+    async with on_server(valkey) as bench, bench.client() as client:
+        await client.create()
+        claim = await bench.hand.claim()
+        await client.until("response.content_part.added")
+        killer = Link.to(valkey)
+        for n in range(20):
+            await bench.hand.say(claim, f"{n};")
+            if n % 5 == 2:
+                await killer.command("CLIENT", "KILL", "TYPE", "PUBSUB")
+        await killer.close()
+        await bench.hand.finish(claim)
+        events = await client.until("response.completed")
+        assert_contiguous(events, 4)
+        assert text_of(events) == "".join(f"{n};" for n in range(20))
+
+
+async def test_cancel_fences_the_worker_and_ends_at_once(valkey):
+    async with on_server(valkey) as bench, bench.client() as client:
+        await client.create()
+        claim = await bench.hand.claim()
+        await bench.hand.say(claim, "a")
+        await client.until("response.output_text.delta")
+        await client.send(type="response.cancel")
+        last = (await client.until("response.incomplete"))[-1]
+        await bench.hand.say(claim, "zombie")
+        await bench.hand.finish(claim, Reason.STOP)
+        assert last["response"]["output"][0]["content"][0]["text"] == "a"
+        async with bench.client(f"?response_id={claim.response_id}") as again:
+            assert (await again.until("response.incomplete"))[-1] == last
+
+
+class Process:
+    """``python -m gateway`` and what it says."""
+
+    def __init__(self, process):
+        self.process = process
+        self.said = []
+
+    async def says(self, event):
+        """Wait for a log line."""
+        async with asyncio.timeout(30):
+            while True:
+                raw = await self.process.stdout.readline()
+                assert raw, "the gateway ended"
+                self.said.append(json.loads(raw))
+                if self.said[-1]["event"] == event:
+                    return self.said[-1]
+
+
+@contextlib.asynccontextmanager
+async def gateway_process(url, **env):
+    environ = os.environ | {"REDIS_URL": url, "PORT": "0", "DRAIN_SECONDS": "0.1"} | env
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway"), env=environ, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        yield Process(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+def probe(port, path):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+async def test_one_gateway_is_killed_and_another_goes_on_and_drains(valkey):
+    async with (
+        hand_on(valkey) as store,
+        gateway_process(valkey) as first,
+        gateway_process(valkey) as second,
+    ):
+        hand = Hand(store, WorkerInfo("worker-1", "tiny", "build", 512, 4))
+        await hand.announce()
+        probes = (await second.says("probing"))["port"]
+        ports = [(await each.says("listening"))["port"] for each in (first, second)]
+        async with connect(f"ws://127.0.0.1:{ports[0]}/v1/responses") as connection:
+            client = Client(connection)
+            await client.create()
+            claim = await hand.claim()
+            await hand.say(claim, "a", "b")
+            before = await client.until("response.output_text.delta")
+            first.process.kill()
+            assert await client.closed() == 1006
+        query = f"response_id={claim.response_id}&starting_after={before[-1]['sequence_number']}"
+        async with connect(f"ws://127.0.0.1:{ports[1]}/v1/responses?{query}") as connection:
+            client = Client(connection)
+            await hand.say(claim, "c")
+            after = await client.until("response.output_text.delta")
+            while text_of(before + after) != "abc":
+                after.append(await client.event())
+            assert_contiguous(before + after)
+            status, metrics = await asyncio.to_thread(probe, probes, "/metrics")
+            assert status == 200
+            assert 'tokenwire_connections{door="websocket"} 1.0' in metrics
+            assert (await asyncio.to_thread(probe, probes, "/readyz"))[0] == 200
+            assert (await asyncio.to_thread(probe, probes, "/livez"))[0] == 200
+            second.process.send_signal(signal.SIGTERM)
+            assert await client.closed() == 1012
+        assert await second.process.wait() == 0
+
+
+async def test_a_store_that_is_not_there_means_not_ready_and_a_clear_refusal():
+    async with gateway_process("unix:///nonexistent/valkey.sock") as gateway:
+        probes = (await gateway.says("probing"))["port"]
+        port = (await gateway.says("listening"))["port"]
+        status, sentence = await asyncio.to_thread(probe, probes, "/readyz")
+        assert status == 503
+        assert "store" in sentence
+        async with connect(f"ws://127.0.0.1:{port}/v1/responses") as connection:
+            client = Client(connection)
+            await client.create()
+            assert (await client.event())["error"]["code"] == "backend_unavailable"
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [({"PORT": "many"}, "PORT"), ({"HOST": "0.0.0.0"}, "DEV_OPEN"), ({"PORT": "1x"}, "whole number")],
+)
+async def test_bad_settings_are_one_clear_sentence(env, words):
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway"), env=os.environ | env, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await process.communicate()
+    assert process.returncode == 2
+    assert words in said.decode()
+    assert "Traceback" not in said.decode()
+
+
+async def test_a_taken_port_is_one_clear_sentence(valkey, free_port):
+    taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", free_port)
+    env = os.environ | {"PORT": str(free_port), "REDIS_URL": valkey}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway"),
+        env=env,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await process.communicate()
+    taken.close()
+    await taken.wait_closed()
+    assert process.returncode == 1
+    assert str(free_port) in said.decode()
+    assert "Traceback" not in said.decode()
+
+
+async def test_two_gateways_share_a_port(valkey, free_port):
+    env = {"PORT": str(free_port), "REUSE_PORT": "1"}
+    async with gateway_process(valkey, **env) as first, gateway_process(valkey, **env) as second:
+        assert (await first.says("listening"))["port"] == free_port
+        assert (await second.says("listening"))["port"] == free_port
+
+
+async def test_nothing_is_left_after_many_responses(valkey):
+    async with on_server(valkey) as bench, bench.client() as client:
+        for n in range(10):
+            await client.create(stream_id=f"lane-{n}")
+            await bench.hand.answer("x")
+            await client.until("response.completed")
+        await until(lambda: not list(bench.gateway.hub.attachments))
+        assert bench.metric("requests_total", outcome="completed") == 10
+        looker = Link.to(valkey)
+        for key in await looker.command("KEYS", "*resp_*"):
+            assert await looker.command("PTTL", key) > 0
+        await looker.close()

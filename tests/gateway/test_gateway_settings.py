@@ -1,0 +1,36 @@
+import pytest
+
+from gateway.settings import GatewaySettings, is_loopback
+from shared.settings import SettingsError, read, table
+
+
+def test_defaults_are_complete():
+    settings = read(GatewaySettings, {})
+    assert (settings.host, settings.port, settings.waiting_bound) == ("127.0.0.1", 8080, 64)
+    assert settings.limits.session == 300
+    assert settings.leases.lease == 10
+
+
+def test_another_host_needs_a_word():
+    with pytest.raises(SettingsError, match="DEV_OPEN=1"):
+        read(GatewaySettings, {"HOST": "0.0.0.0"})
+    assert read(GatewaySettings, {"HOST": "0.0.0.0", "DEV_OPEN": "1"}).host == "0.0.0.0"
+
+
+def test_the_default_of_tokens_never_exceeds_the_limit():
+    defaults = read(GatewaySettings, {"MAX_OUTPUT_TOKENS": "100"}).defaults
+    assert (defaults.max_tokens, defaults.max_tokens_limit) == (100, 100)
+
+
+def test_the_password_of_the_store_is_not_shown():
+    settings = read(GatewaySettings, {"REDIS_URL": "redis://:hunter2@127.0.0.1"})
+    assert "hunter2" not in repr(settings)
+
+
+def test_every_setting_is_in_the_table():
+    assert table(GatewaySettings).count("\n") > 20
+
+
+def test_loopback_is_known_by_its_spelling():
+    assert all(map(is_loopback, ["localhost", "127.0.0.1", "127.1.2.3", "::1", "[::1]"]))
+    assert not any(map(is_loopback, ["0.0.0.0", "::", "localhost.evil.example", "10.0.0.1", ""]))

@@ -1,0 +1,52 @@
+import pytest
+
+from gateway.errors import Code
+from gateway.models import choose, listing, names, overloaded
+from shared.store.contract import Announced, Overloaded, WorkerInfo
+
+
+def worker(model="tiny", slots=4, *, alive=True, draining=False):
+    return Announced(WorkerInfo("w", model, "b", 512, slots, draining=draining, created=5), alive)
+
+
+def test_the_only_model_needs_no_name():
+    assert choose(None, [worker(), worker()]) == "tiny"
+
+
+def test_with_several_models_a_name_is_needed():
+    error = choose(None, [worker("a"), worker("b")])
+    assert (error.code, error.param) == (Code.INVALID_REQUEST, "model")
+    assert "a, b" in error.message
+
+
+def test_a_model_whose_worker_died_lately_may_still_be_asked_for():
+    assert choose("tiny", [worker(alive=False)]) == "tiny"
+    assert choose("tiny", [worker("other"), worker(alive=False)]) == "tiny"
+
+
+def test_an_unknown_model_is_not_found_and_without_workers_none_is():
+    assert choose("huge", [worker()]).code is Code.MODEL_NOT_FOUND
+    error = choose("huge", [])
+    assert (error.code, error.retry_after) == (Code.NO_WORKER, 10)
+
+
+def test_models_of_live_workers_are_listed():
+    announced = [worker("a"), worker("b", alive=False)]
+    assert names(announced) == ["a"]
+    assert names([worker("b", alive=False)]) == ["b"]
+    (model,) = listing(announced)["data"]
+    assert model == {"id": "a", "object": "model", "created": 5, "owned_by": "tokenwire"}
+
+
+@pytest.mark.parametrize(
+    ("waiting", "median", "seconds"), [(7, 2.0, 2), (64, 100.0, 60), (0, 0.001, 1), (7, None, 5)]
+)
+def test_the_retry_time_follows_from_the_measured_rate(waiting, median, seconds):
+    announced = [worker(slots=4), worker(slots=4), worker("other", slots=100), worker(draining=True)]
+    error = overloaded(Overloaded(waiting, median), "tiny", announced)
+    assert (error.code, error.retry_after) == (Code.OVERLOADED, seconds)
+
+
+def test_overload_without_a_live_worker_says_so():
+    error = overloaded(Overloaded(64, 1.0), "tiny", [worker(alive=False), worker(draining=True)])
+    assert (error.code, error.retry_after) == (Code.NO_WORKER, 10)
