@@ -8,6 +8,7 @@ import os
 import re
 import statistics
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -127,9 +128,10 @@ def test_the_environment_is_read_by_commands_alone():
     assert readers == commands
 
 
-def test_test_files_have_names_of_their_own():
-    names = [path.name for path in tracked("tests/*.py") if path.name != "conftest.py"]
-    assert sorted(names) == sorted(set(names))
+def test_what_tests_share_shadows_nothing_else():
+    names = {path.stem for path in tracked("tests/support/*.py")}
+    assert names
+    assert not [name for name in names if (ROOT / name).exists() or name in sys.stdlib_module_names]
 
 
 # ---- what must be there

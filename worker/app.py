@@ -14,7 +14,7 @@ from shared.settings import SettingsError
 from shared.store.contract import WorkerInfo
 from shared.store.link import Link
 from shared.store.worker import RedisWorkerStore
-from worker.engines.contract import Engine, Event
+from worker.engines.contract import Engine, EngineError, Event
 from worker.engines.registry import make_engine
 from worker.intake import Intake
 from worker.metrics import WorkerMetrics
@@ -22,6 +22,7 @@ from worker.publisher import Publisher
 from worker.settings import WorkerSettings
 
 _STALE_SECONDS = 10.0
+_WATCH_SECONDS = 0.5
 
 
 async def serve(settings: WorkerSettings, stop: asyncio.Event, log: Log) -> None:
@@ -62,11 +63,15 @@ async def operate(engine: Engine, settings: WorkerSettings, stop: asyncio.Event,
         waiting_for.clear()
         log.info("ready", probe_port=port, model=engine.info.model, build=engine.info.build)
         async with _running(
-            publisher.run(), intake.claim_for_ever(), intake.renew_for_ever(), intake.name_for_ever()
-        ) as failed:
-            await asyncio.wait(
-                {asyncio.create_task(stop.wait()), *failed}, return_when=asyncio.FIRST_COMPLETED
-            )
+            publisher.run(),
+            intake.claim_for_ever(),
+            intake.renew_for_ever(),
+            intake.name_for_ever(),
+            _watch(engine),
+        ) as loops:
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait({stopping, *loops}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
             waiting_for["sentence"] = "The worker is draining."
             log.info("draining", running=len(publisher.journals))
             await intake.drain(settings.drain_seconds)
@@ -138,6 +143,13 @@ async def _running(*loops: Coroutine[None, None, None]) -> AsyncIterator[list[as
     for result in results:
         if isinstance(result, Exception):
             raise result
+
+
+async def _watch(engine: Engine) -> None:
+    """Raise EngineError once the engine cannot compute any more: another process must take its place."""
+    while engine.healthy:  # noqa: ASYNC110 - the engine's thread has no event to wait for
+        await asyncio.sleep(_WATCH_SECONDS)
+    raise EngineError("The engine has failed; start the worker again.")
 
 
 async def _beat(probes: Probes, engine: Engine, step_timeout: float) -> None:

@@ -79,6 +79,7 @@ class Publisher:
             else:
                 journal.add(event.text, event.ids, event.prompt_tokens, event.cached_tokens)
                 self._metrics.generated.inc(len(event.ids))
+                self._metrics.prompt.inc(event.prompt_tokens)
                 if journal.size > self._log_bytes:
                     self.end(event.response_id, Reason.LOG)
         self._work.set()

@@ -28,6 +28,7 @@ class ScriptedEngine:
         self.orders: dict[str, Order] = {}
         self.cancelled: list[str] = []
         self.steps = 0
+        self.healthy = True
         self.ordered = asyncio.Event()
         self._on_step: OnStep = lambda _events: None
 

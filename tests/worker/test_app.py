@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import AsyncIterator
 
 import pytest
+from scripted_engine import ScriptedEngine
 from store_bench import LEASES, eventually
 
 from shared.log import Kind, Reason, Status, new_response_id, unescape
@@ -19,7 +20,8 @@ from shared.settings import SettingsError
 from shared.store.contract import Followed
 from shared.store.gateway import RedisGatewayStore
 from shared.store.link import Link
-from worker.app import serve
+from worker.app import operate, serve
+from worker.engines.contract import EngineError
 from worker.settings import WorkerSettings
 
 
@@ -206,3 +208,12 @@ async def test_a_taken_internal_port_is_said_in_a_sentence(fleet: Fleet):
 
     with pytest.raises(SettingsError, match=f"PROBE_PORT {port} cannot be had"):
         await serve(settings, asyncio.Event(), make_logger("worker", io.StringIO()))
+
+
+async def test_a_worker_whose_engine_has_failed_goes_away_and_says_so(fleet: Fleet):
+    engine = ScriptedEngine()
+    engine.healthy = False
+    settings = WorkerSettings(redis_url=fleet.url, probe_port=0)
+
+    with pytest.raises(EngineError, match="start the worker again"):
+        await operate(engine, settings, asyncio.Event(), make_logger("worker", io.StringIO()))

@@ -108,6 +108,10 @@ class Engine(Protocol):
     def stats(self) -> Stats:
         """Return its counters as of the last step."""
 
+    @property
+    def healthy(self) -> bool:
+        """Whether it can still compute.  Once it cannot, every order ends in an error: the worker must go."""
+
     async def close(self) -> None:
         """Stop computing and free everything.  Running sequences are dropped without an event."""
 
