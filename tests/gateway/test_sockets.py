@@ -267,7 +267,8 @@ async def test_a_submission_that_breaks_frees_its_lane(bench, monkeypatch):
         await bench.hand.answer("x")
         await client.until("response.completed")
     assert bench.lines("task_failed")
-    bench.logged.truncate(0)
+    bench.logged.seek(0)
+    bench.logged.truncate()
 
 
 async def test_a_message_too_large_closes_with_1009(bench):
