@@ -84,6 +84,11 @@ class Journal:
         return tuple(self._ids)
 
     @property
+    def unlogged(self) -> int:
+        """Ids that were computed and are not in the log: if somebody else ends it now, made for nothing."""
+        return self.generated - sum(len(append.ids) for append in self._logged.values())
+
+    @property
     def untold_usage(self) -> tuple[int, int]:
         """Prompt and cached tokens that no delta has told."""
         return self._usage

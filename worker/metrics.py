@@ -15,6 +15,9 @@ from worker.engines.contract import Stats
 
 Label = TypeVar("Label", bound=StrEnum)
 
+_AFTER_STOP = (0, 1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
+"""Tokens; two steps of one sequence are two."""
+
 _ENGINE = {
     "steps": "Steps since the start.",
     "sequences_running": "Sequences in the running batch.",
@@ -39,6 +42,13 @@ class WorkerMetrics:
             "append_duration_seconds", "One round trip that logs and publishes a step.", ITL_BUCKETS
         )
         self.generated = self._counter("generated_tokens", "Tokens the engine made.")
+        self.wasted = self._counter(
+            "wasted_tokens", "Tokens made after somebody else had ended the response."
+        )
+        self.after_stop = self._histogram(
+            "tokens_after_stop", "Of one stopped response, tokens made until the worker knew.", _AFTER_STOP
+        )
+        self.saved = self._counter("saved_tokens", "Tokens that a stop or a leave made unnecessary, at most.")
         self.prompt = self._counter("prompt_tokens", "Tokens of computed prompts.")
         self.claims = self._counter("claims", "Responses claimed.")
         self.hand_overs = self._counter("hand_overs", "Claims that continue another worker's log.")

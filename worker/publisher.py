@@ -100,10 +100,15 @@ class Publisher:
 
     def drop(self, response_id: str, standing: Standing) -> None:
         """Let go of a response that is not ours any more."""
-        if self.journals.pop(response_id, None) is None:
+        journal = self.journals.pop(response_id, None)
+        if journal is None:
             return
         self._stop_computing(response_id)
         self._metrics.lost[standing].inc()
+        if standing is Standing.ENDED:
+            self._metrics.after_stop.observe(journal.unlogged)
+            self._metrics.wasted.inc(journal.unlogged)
+            self._count_saved(journal)
         self._log.info("claim_lost", response_id, standing=standing.value)
         self._closed(response_id)
 
@@ -214,6 +219,8 @@ class Publisher:
             self._work.set()
         elif reply is FinishReply.OK:
             self.journals.pop(claim.response_id, None)
+            if ending.reason is Reason.LEFT:
+                self._count_saved(journal)
             self._metrics.finished[ending.reason].inc()
             self._log.info(
                 "finished",
@@ -225,6 +232,9 @@ class Publisher:
             self._closed(claim.response_id)
         else:
             self.drop(claim.response_id, _LOST[reply])
+
+    def _count_saved(self, journal: Journal) -> None:
+        self._metrics.saved.inc(max(0, journal.claim.request.sampling.max_tokens - journal.generated))
 
     def _closed(self, response_id: str) -> None:
         self._claimed_at.pop(response_id, None)

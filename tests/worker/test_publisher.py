@@ -56,6 +56,23 @@ async def test_a_cancelled_response_is_dropped_and_its_engine_told():
     assert await rig.text(response_id) == ""
 
 
+async def test_what_was_made_after_a_stop_and_what_it_saved_is_counted():
+    rig = Rig()
+    response_id = await rig.submitted()
+    worker = await rig.worker()
+    await worker.claim()
+    worker.engine.say(response_id, "one ", 1)
+    await worker.publish()
+    await rig.gateway.cancel(response_id, "alice")
+
+    worker.engine.say(response_id, "late", 2, 3)
+    await worker.publish()
+
+    assert worker.metrics.after_stop._sum.get() == 2
+    assert worker.metrics.wasted._value.get() == 2
+    assert worker.metrics.saved._value.get() == 16 - 3
+
+
 async def test_a_refusal_of_one_leaves_its_neighbours_text_alone():
     rig = Rig()
     stopped, healthy = await rig.submitted(), await rig.submitted()
