@@ -114,6 +114,14 @@ def test_an_ending_is_taken_from_the_log_and_only_once():
     assert follower.accept(live(ending)) is Verdict.DUPLICATE
 
 
+def test_of_a_whole_log_only_what_is_missing_is_delivered():
+    log = started()
+    log.delta("a")
+    follower, _ = joined(log)
+    missing = [log.delta("b"), log.end()]
+    assert follower.read(log.followed(-1)) == missing
+
+
 def test_a_cancel_in_the_queue_fits_under_the_old_epoch():
     log = LogWriter()
     follower, _ = joined(log)
