@@ -1,7 +1,16 @@
 /** Builds the page: one stream client, one conversation, one painter, one view. */
 
 import { type Answer, inFlight, newKey, responsesUrl, type State, StreamClient } from "../client/index.ts";
-import { asked, type Conversation, decode, encode, follow, inputOf, type Turn } from "./conversation.ts";
+import {
+  asked,
+  type Conversation,
+  decode,
+  encode,
+  follow,
+  inputOf,
+  SAMPLING,
+  type Turn,
+} from "./conversation.ts";
 import { keep, kept } from "./keeping.ts";
 import { Painter } from "./painter.ts";
 import { stateLine } from "./telling.ts";
@@ -36,7 +45,7 @@ export class App {
 
   #readOn({ responseId, prompt, key }: Turn): void {
     if (responseId !== undefined) this.#client.restore(responseId);
-    else this.#client.ask({ input: inputOf(this.#turns.slice(0, -1), prompt) }, key);
+    else this.#client.ask({ ...SAMPLING, input: inputOf(this.#turns.slice(0, -1), prompt) }, key);
   }
 
   #send(written: string): void {
@@ -47,7 +56,7 @@ export class App {
     this.#turns = [...this.#turns, asked(prompt, key)];
     this.#save();
     this.#view.accept();
-    this.#client.ask({ input }, key);
+    this.#client.ask({ ...SAMPLING, input }, key);
   }
 
   #fresh(): void {

@@ -23,6 +23,9 @@ export interface Turn {
   readonly reloaded: boolean;
 }
 
+/** How the page asks for tokens: at a temperature of 1, the API's default, small models ramble. */
+export const SAMPLING = { temperature: 0.3, top_p: 0.9 } as const;
+
 export type Conversation = readonly Turn[];
 
 export function asked(prompt: string, key: string): Turn {

@@ -11,7 +11,7 @@ export interface StateLine {
 }
 
 const LIMITS: Readonly<Record<string, string>> = {
-  max_output_tokens: "the greatest number of tokens was reached",
+  max_output_tokens: "the limit of tokens was reached",
   time_limit: "the time for one answer was over",
   log_limit: "the answer grew too long to be kept",
 };

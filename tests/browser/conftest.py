@@ -1,0 +1,140 @@
+"""A real browser in front of the real stack, with a link between them that can be cut."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from cuttable import Cuttable, cuttable
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from running import Up, running_up
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = (
+    "--no-sandbox",  # as root in a container there is none to be had
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+
+# Writes down, from outside of the page's own code, when the answer's text grew and what the state line said.
+WITNESS = """
+window.witness = { paints: [], said: [] };
+new MutationObserver((records) => {
+  for (const { type, target, oldValue } of records) {
+    if (type === "characterData" && target.parentElement?.className === "answer")
+      witness.paints.push({ frame: document.timeline.currentTime, before: oldValue.length });
+    else if (target.id === "state") witness.said.push(target.textContent);
+  }
+}).observe(document, { characterData: true, characterDataOldValue: true, childList: true, subtree: true });
+"""
+
+ECHO = {
+    "ENGINE": "echo",
+    "ECHO_RATE": "40",
+    "SLOTS": "1",
+    "DEFAULT_OUTPUT_TOKENS": "80",
+    # Old at the end of every turn: each next question meets a session that is over.
+    "SESSION_SECONDS": "1",
+}
+
+
+def needs(path: Path, sentence: str) -> None:
+    if not path.is_file():
+        pytest.skip(sentence)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _provided() -> None:
+    needs(CHROMIUM, "there is no /usr/bin/chromium: apt-get install chromium")
+    needs(ROOT / "frontend/dist/index.html", "the page was not built: make setup")
+
+
+@pytest.fixture(scope="session")
+def artifacts() -> Path:
+    """Where pictures are put for whoever looks at a run."""
+    folder = ROOT / ".artifacts/browser"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def echo_up() -> AsyncIterator[Up]:
+    """One stack with the echo engine and a single slot."""
+    async with running_up(_free_port(), **ECHO) as up:
+        yield up
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def model_up() -> AsyncIterator[Up]:
+    """One stack with the real small model."""
+    async with running_up(_free_port(), DEFAULT_OUTPUT_TOKENS="72") as up:
+        yield up
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        launched = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield launched
+        await launched.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def link(echo_up: Up) -> AsyncIterator[Cuttable]:
+    async with cuttable(echo_up.port) as made:
+        yield made
+
+
+Opener = Callable[..., Awaitable[Page]]
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def open_page(browser: Browser) -> AsyncIterator[Opener]:
+    """Open pages in contexts of their own; in the end none may have complained or gone elsewhere."""
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+
+    async def opened(url: str, **options: object) -> Page:
+        context = await browser.new_context(
+            base_url=url, **{"viewport": {"width": 1100, "height": 760}, **options}
+        )
+        contexts.append(context)
+        await context.add_init_script(WITNESS)
+        page = await context.new_page()
+        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+        page.on("console", lambda message: complaints.append(f"console: {message.text}"))
+        page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+        page.on(
+            "request",
+            lambda request: request.url.startswith(url) or complaints.append(f"elsewhere: {request.url}"),
+        )
+        await page.goto(url)
+        return page
+
+    async with _closing(contexts):
+        yield opened
+    # A lost connection is logged by the browser itself, whatever the page does.
+    assert [each for each in complaints if "net::ERR_" not in each] == []
+
+
+@asynccontextmanager
+async def _closing(contexts: list[BrowserContext]) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        for context in contexts:
+            await context.close()
