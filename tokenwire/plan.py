@@ -109,7 +109,9 @@ def gateways(
 
 
 def _threads(settings: UpSettings, processors: int) -> int:
-    return max(1, processors // settings.workers) if settings.threads is None else settings.threads
+    """Leave one processor to gateways, server and browser: torch's threads wait for one another at every
+    operation, so one that shares its processor slows all of them down, several times over."""
+    return max(1, (processors - 1) // settings.workers) if settings.threads is None else settings.threads
 
 
 def models(settings: UpSettings) -> Path:

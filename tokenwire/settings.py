@@ -23,7 +23,10 @@ class UpSettings:
     model_name: str | None = setting("MODEL_NAME", None, "Name under which the model is served.")
     slots: int | None = setting("SLOTS", None, "Responses that a worker computes at once.", minimum=1)
     threads: int | None = setting(
-        "THREADS", None, "Threads of a worker; the processors divided by WORKERS without it.", minimum=0
+        "THREADS",
+        None,
+        "Threads of a worker; all processors but one, divided by WORKERS, without it.",
+        minimum=0,
     )
     echo_rate: float | None = setting(
         "ECHO_RATE", None, "Tokens per second of each echoed response; 0 is as fast as can be.", minimum=0

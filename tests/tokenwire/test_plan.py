@@ -53,11 +53,11 @@ def planned(**settings):
     )
 
 
-def test_workers_have_names_of_their_own_and_share_the_processors():
+def test_workers_have_names_of_their_own_and_share_all_processors_but_one():
     first, second = planned(workers=2, engine="echo")
     assert (first.name, second.name) == ("worker-1", "worker-2")
     assert first.environ["WORKER_NAME"] == "worker-1.ab12"
-    assert first.environ["THREADS"] == "2"
+    assert first.environ["THREADS"] == "1"
     assert first.environ["PROBE_PORT"] == "1"
     assert second.probe_port == 2
     assert first.role is Role.WORKER
