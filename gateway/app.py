@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from gateway.admission import Admission
 from gateway.auth import Doorkeeper
+from gateway.connection import Desk
 from gateway.door import Door, quiet_libraries
 from gateway.http import Http
 from gateway.hub import Hub, Pace
@@ -24,7 +25,7 @@ from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.page import Page
 from gateway.settings import GatewaySettings
-from gateway.sockets import Desk, Sockets
+from gateway.sockets import Sockets
 from gateway.tasks import Tasks
 from shared.observe import Log, Probes, make_logger
 from shared.store.contract import GatewayStore, Live, StoreUnavailable
@@ -100,8 +101,8 @@ class Gateway:
         self._http.draining = True
         self._log.info("draining", sockets=len(self._sockets), seconds=self._settings.drain_seconds)
         self._door.stop_listening()
-        await self._sockets.drain(self._settings.drain_seconds)
-        await self._door.stop(self._settings.drain_seconds)
+        seconds = self._settings.drain_seconds
+        await asyncio.gather(self._sockets.drain(seconds), self._door.stop(seconds))
         for task in self._rounds:
             task.cancel()
         await self.hub.stop()

@@ -18,15 +18,15 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.admission import Accepted, refusal, repeated
+from gateway.attachment import Attachment, Reader
 from gateway.auth import Doorkeeper
+from gateway.connection import Desk
 from gateway.create import Create
 from gateway.errors import Code, RefusedError, WireError
-from gateway.hub import Attachment, Reader
 from gateway.metrics import Asking, Resuming, Viewing
 from gateway.models import Models, listing
 from gateway.page import Page
 from gateway.response import response_object, snapshot
-from gateway.sockets import Desk
 from gateway.streams import Collector, EventStream, StreamReader, WholeResponse
 from gateway.wire import is_response_id, parse_body
 from shared.store.contract import Followed, GatewayStore, Refused

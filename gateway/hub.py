@@ -10,38 +10,21 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from gateway.admission import refusal
+from gateway.attachment import Attachment, Reader
 from gateway.errors import Code, WireError
 from gateway.follower import Follower, Lost, State, Verdict
 from gateway.metrics import Metrics, Viewing
-from gateway.render import Event, render
+from gateway.render import render
 from gateway.response import Snapshot, snapshot
 from gateway.tasks import Tasks
 from shared.log import Entry, Kind, LiveMessage
 from shared.observe import Log
-from shared.request import Request
 from shared.store.contract import Followed, GatewayStore, Live, Refused, StoreUnavailable, Watch
 
 _DETACH_PAUSES = (0.0, 0.5, 2.0)
 """Seconds before each try to say that a viewer left; if all fail its lease runs out."""
-
-
-class Reader(Protocol):
-    """Whom an attachment delivers to.  No method may wait."""
-
-    def delta(self, epoch: int, number: int, text: bytes) -> None:
-        """Take one delta; ``text`` is JSON-escaped."""
-
-    def events(self, events: Sequence[Event]) -> None:
-        """Take events that are no deltas."""
-
-    def ended(self) -> None:
-        """Learn that the ending was delivered; nothing more comes."""
-
-    def failed(self, error: WireError) -> None:
-        """Learn that the response cannot be followed; nothing more comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,29 +40,6 @@ class Pace:
     """Before a failed read is tried again; doubled each time up to ``silence``, times 0.5 to 1.5."""
     subscribe: float = 2.0
     """How long a reader waits for the subscription before it reads without one."""
-
-
-@dataclass(slots=True, eq=False)
-class Attachment:
-    """One reader of one response."""
-
-    response_id: str
-    principal: str
-    watcher: str
-    reader: Reader
-    times: Viewing
-    follower: Follower
-    request: Request | None = None
-    created_ms: int = 0
-    reading: bool = False
-    ending: bool = False
-    """The live channel has told of the ending."""
-    gone: bool = False
-    heard: float = 0.0
-    attended: float = 0.0
-    read_at: float = float("inf")
-    """When a read that failed is due again; never before the first."""
-    failures: int = 0
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""The shell around one WebSocket: moves messages into the session, its effects out, and bytes to the client."""
+"""All WebSockets of a gateway: their handshakes, their clocks, and their end."""
 
 from __future__ import annotations
 
@@ -6,42 +6,15 @@ import asyncio
 import contextlib
 import http
 import random
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import assert_never
 from urllib.parse import parse_qs, urlsplit
 
-from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from gateway.admission import Admission
 from gateway.auth import Doorkeeper
+from gateway.connection import CLOSE_SECONDS, Connection, Desk
 from gateway.door import DoorConnection, answer
-from gateway.errors import CloseCode, Code, WireError
-from gateway.hub import Attachment, Hub
-from gateway.metrics import Asking, Metrics, Resuming, Viewing
-from gateway.outbox import Outbox
-from gateway.render import DeltaFrame, Event
-from gateway.session import Close, Effect, Follow, Lane, Limits, Say, Session, Stop, Submit
-from gateway.tasks import Tasks
-from gateway.wire import Resume, cursors, parse
-from shared.observe import Log
-
-_CLOSE_SECONDS = 3.0
-"""How long a closing handshake may take; a reader that takes nothing never answers it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What every socket works with."""
-
-    hub: Hub
-    admission: Admission
-    limits: Limits
-    clock: Callable[[], float]
-    log: Log
-    metrics: Metrics
-    tasks: Tasks
+from gateway.errors import Code, WireError
+from gateway.wire import Resume, cursors
 
 
 class Sockets:
@@ -51,7 +24,7 @@ class Sockets:
         self._desk = desk
         self._doorkeeper = doorkeeper
         self._most = most
-        self._open: set[Socket] = set()
+        self._open: set[Connection] = set()
         self._draining = False
         self._empty = asyncio.Event()
 
@@ -78,7 +51,7 @@ class Sockets:
         resumes = _resumes(connection.request)
         if isinstance(principal, WireError) or isinstance(resumes, WireError):
             raise TypeError("the handshake was refused already")
-        socket = Socket(connection, principal, desk)
+        socket = Connection(connection, principal, desk)
         self._open.add(socket)
         desk.metrics.sockets.inc()
         try:
@@ -105,7 +78,7 @@ class Sockets:
         if self._open:
             self._empty.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_CLOSE_SECONDS + 1):
+                async with asyncio.timeout(CLOSE_SECONDS + 1):
                     await self._empty.wait()
 
     def _refusal(self, request: Request) -> WireError | None:
@@ -118,225 +91,6 @@ class Sockets:
             return principal
         resumes = _resumes(request)
         return resumes if isinstance(resumes, WireError) else None
-
-
-class Socket:
-    """One WebSocket."""
-
-    def __init__(self, connection: DoorConnection, principal: str, desk: Desk) -> None:
-        self._connection = connection
-        self._principal = principal
-        self._desk = desk
-        self._session = Session(desk.limits, desk.clock())
-        self._outbox = Outbox()
-        self._direct = True
-        """The transport takes bytes and nothing waits before them."""
-        self._attachments: dict[Lane, Attachment] = {}
-        self._closing = False
-        self._gone = False
-        connection.on_writable = self._flush
-
-    async def run(self, resumes: Iterable[Resume]) -> None:
-        """Read messages until the socket is gone."""
-        try:
-            for resume in resumes:
-                self._perform(self._session.receive(resume, self._desk.clock()))
-            while True:
-                message = await self._connection.recv()
-                if isinstance(message, bytes):
-                    await self._close(CloseCode.BINARY, "text frames only")
-                    return
-                self._perform(self._session.receive(parse(message), self._desk.clock()))
-        except ConnectionClosed:
-            pass  # whoever closed it has said so; there is nothing left to answer
-        finally:
-            self._leave()
-
-    def tick(self) -> None:
-        """Look at the clock."""
-        now = self._desk.clock()
-        if self._outbox.stuck(now) and not self._closing:
-            self._desk.metrics.slow_closes.inc()
-            self._perform([Close(CloseCode.TRY_LATER, "reading too slowly; resume later")])
-        self._perform(self._session.tick(now))
-
-    def drain(self) -> None:
-        """Send the client elsewhere."""
-        self._perform(self._session.drain())
-
-    # ---- what the session wants ----
-
-    def _perform(self, effects: Sequence[Effect]) -> None:
-        for effect in effects:
-            match effect:
-                case Submit():
-                    self._desk.tasks.spawn(self._submit(effect, self._desk.clock()), "submit")
-                case Follow():
-                    self._follow(effect)
-                case Stop():
-                    self._desk.tasks.spawn(self._stop(effect, self._desk.clock()), "stop")
-                case Say():
-                    self._say(effect)
-                case Close():
-                    self._desk.tasks.spawn(self._close(effect.code, effect.reason), "close")
-                case _:
-                    assert_never(effect)
-
-    async def _submit(self, submit: Submit, asked_at: float) -> None:
-        desk = self._desk
-        watcher = desk.hub.watcher()
-        try:
-            reply = await desk.admission.submit(submit.create, self._principal, watcher)
-        except Exception:  # the lane must not wait for ever, whatever went wrong
-            error = WireError(Code.SERVER_ERROR, event_id=submit.create.event_id)
-            self._perform(self._session.refused(submit.lane, error, desk.clock()))
-            raise
-        if isinstance(reply, WireError):
-            error = reply.about(submit.create.event_id)
-            self._perform(self._session.refused(submit.lane, error, desk.clock()))
-            return
-        if self._gone:
-            desk.hub.leave(reply.response_id, watcher)
-            return
-        times: Viewing = Asking(desk.metrics, desk.log, reply.response_id, asked_at)
-        if reply.duplicate:
-            times = Viewing(desk.metrics)
-        self._attach(submit.lane, Resume(reply.response_id), watcher, times)
-        self._perform(self._session.accepted(submit.lane, reply.response_id))
-
-    def _follow(self, follow: Follow) -> None:
-        self._attach(follow.lane, follow.resume, self._desk.hub.watcher(), Resuming(self._desk.metrics))
-
-    def _attach(self, lane: Lane, resume: Resume, watcher: str, times: Viewing) -> None:
-        self._attachments[lane] = self._desk.hub.attach(
-            resume.response_id,
-            self._principal,
-            _LaneReader(self, lane, resume.response_id, resume.event_id),
-            times,
-            watcher=watcher,
-            after=resume.starting_after,
-            epoch=resume.epoch,
-        )
-
-    async def _stop(self, stop: Stop, asked_at: float) -> None:
-        attachment = self._attachments.get(stop.lane)
-        if attachment is not None and stop.own:
-            attachment.times.stop_asked(asked_at)
-        self._desk.log.info("stop", response_id=stop.response_id)
-        reply = await self._desk.admission.cancel(stop.response_id, self._principal)
-        if isinstance(reply, WireError):
-            self._perform(self._session.not_stopped(stop, reply))
-        elif reply.already:
-            self._perform(self._session.not_stopped(stop, WireError(Code.RESPONSE_NOT_ACTIVE)))
-
-    def _say(self, say: Say) -> None:
-        self._desk.metrics.rejections.labels(say.error.code.value).inc()
-        self.send(None, say.error.event(say.lane))
-
-    async def _close(self, code: CloseCode, reason: str) -> None:
-        """Close, and cut the connection if the client does not take part."""
-        self._closing = True
-        self._desk.log.info(
-            "socket_closed", code=int(code), reason=reason, connection=str(self._connection.id)
-        )
-        try:
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await self._connection.close(code, reason)
-        except TimeoutError:
-            self._connection.transport.abort()
-
-    def _leave(self) -> None:
-        """Let go of everything; leaving stops no response."""
-        self._gone = True
-        self._connection.on_writable = None
-        self._session.closed()
-        for attachment in self._attachments.values():
-            self._desk.hub.detach(attachment)
-        self._attachments.clear()
-        self._desk.metrics.outbox_bytes.dec(self._outbox.size)
-        self._outbox = Outbox()
-
-    # ---- what the lanes' readers deliver ----
-
-    def send(self, key: object, payload: bytes) -> None:
-        """Send an event that is no delta; ``key`` names the attachment it belongs to."""
-        if self._direct and not self._connection.paused:
-            self._connection.write_text(payload)
-            return
-        size = self._outbox.size
-        self._outbox.frame(key, payload, self._desk.clock())
-        self._waits(size)
-
-    def send_delta(self, key: object, frame: DeltaFrame, number: int, text: bytes) -> None:
-        """Send a delta at once, or have it wait and perhaps merge."""
-        if self._direct and not self._connection.paused:
-            self._connection.write_text(frame.one(number, text))
-            return
-        size = self._outbox.size
-        self._outbox.delta(key, frame, number, text, self._desk.clock())
-        self._waits(size)
-
-    def ended(self, lane: Lane) -> None:
-        """Learn that the lane's response was delivered to its ending."""
-        self._attachments.pop(lane, None)
-        self._perform(self._session.ended(lane, self._desk.clock()))
-
-    def failed(self, lane: Lane, error: WireError) -> None:
-        """Learn that the lane's response cannot be followed."""
-        self._attachments.pop(lane, None)
-        self._perform(self._session.refused(lane, error, self._desk.clock()))
-
-    def _waits(self, size_before: int) -> None:
-        self._direct = False
-        self._desk.metrics.outbox_bytes.inc(self._outbox.size - size_before)
-
-    def _flush(self) -> None:
-        """Write what waits while the transport takes it."""
-        outbox, size, merged = self._outbox, self._outbox.size, self._outbox.merged
-        while not self._connection.paused:
-            payload = outbox.take(self._desk.clock())
-            if payload is None:
-                self._direct = True
-                break
-            self._connection.write_text(payload)
-        self._desk.metrics.outbox_bytes.dec(size - outbox.size)
-        if merged:
-            self._desk.metrics.merged.inc(merged)
-            outbox.merged = 0
-
-
-class _LaneReader:
-    """Delivers one response to one lane."""
-
-    __slots__ = ("_epoch", "_event_id", "_frame", "_lane", "_response_id", "_socket")
-
-    def __init__(self, socket: Socket, lane: Lane, response_id: str, event_id: str | None) -> None:
-        self._socket = socket
-        self._lane = lane
-        self._response_id = response_id
-        self._event_id = event_id
-        self._epoch = 0
-        self._frame = DeltaFrame(response_id, 0, lane)
-
-    def delta(self, epoch: int, number: int, text: bytes) -> None:
-        """Send one delta."""
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._frame = DeltaFrame(self._response_id, epoch, self._lane)
-        self._socket.send_delta(self, self._frame, number, text)
-
-    def events(self, events: Sequence[Event]) -> None:
-        """Send other events."""
-        for event in events:
-            self._socket.send(self, event.on(self._lane))
-
-    def ended(self) -> None:
-        """Free the lane."""
-        self._socket.ended(self._lane)
-
-    def failed(self, error: WireError) -> None:
-        """Free the lane with an error."""
-        self._socket.failed(self._lane, error.about(self._event_id))
 
 
 def _resumes(request: Request) -> list[Resume] | WireError:

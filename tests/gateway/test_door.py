@@ -1,13 +1,20 @@
 import asyncio
-import contextlib
 import functools
 import json
-import socket
 
-from gateway_bench import PATIENCE, assert_contiguous, in_memory, text_of, until
+from gateway_bench import (
+    PATIENCE,
+    assert_contiguous,
+    dialled,
+    in_memory,
+    rest_of,
+    slow_socket,
+    text_of,
+    until,
+)
 from websockets.asyncio.client import connect
 
-from gateway import door, sockets, streams
+from gateway import connection, door
 from gateway.door import HEAD_BYTES, wants_socket
 from gateway.outbox import LIMIT, Outbox
 
@@ -22,30 +29,6 @@ def test_only_an_upgrade_of_the_sockets_path_is_kept():
     assert not wants_socket(UPGRADE.replace(b"WebSocket", b"h2c"))
     assert not wants_socket(b"GET /v1/responses HTTP/1.1\r\nHost: x")
     assert not wants_socket(b"")
-
-
-@contextlib.asynccontextmanager
-async def dialled(bench, **options):
-    """A bare TCP connection; the peer may have cut it by the end."""
-    if not options:
-        options = {"host": "127.0.0.1", "port": bench.gateway.port}
-    reader, writer = await asyncio.open_connection(**options)
-    try:
-        yield reader, writer
-    finally:
-        writer.transport.abort()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-
-
-async def rest_of(reader):
-    """Read to the end, be it a clean one or a cut."""
-    received = b""
-    async with asyncio.timeout(PATIENCE):
-        with contextlib.suppress(ConnectionResetError):
-            while piece := await reader.read(1000):
-                received += piece
-    return received
 
 
 async def dialogue(bench, *pieces):
@@ -106,15 +89,6 @@ async def test_a_connection_that_says_nothing_and_goes_leaves_nothing(bench):
     assert bench.metric("connections", door="websocket") == 0
 
 
-def slow_socket(port):
-    """A client's socket with a small window, so that little is taken unasked."""
-    raw = socket.socket()
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    raw.connect(("127.0.0.1", port))
-    raw.setblocking(False)
-    return raw
-
-
 async def test_a_slow_reader_gets_merged_events_and_the_whole_text(bench):
     raw = slow_socket(bench.gateway.port)
     options = {"sock": raw, "compression": None, "max_queue": 1, "ping_interval": None}
@@ -141,8 +115,8 @@ async def test_a_slow_reader_gets_merged_events_and_the_whole_text(bench):
 
 
 async def test_one_that_takes_nothing_is_cut_and_harms_nobody(monkeypatch):
-    monkeypatch.setattr(sockets, "Outbox", functools.partial(Outbox, patience=0.2))
-    monkeypatch.setattr(sockets, "_CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr(connection, "Outbox", functools.partial(Outbox, patience=0.2))
+    monkeypatch.setattr(connection, "CLOSE_SECONDS", 0.2)
     async with in_memory() as bench, bench.client() as healthy:
         raw = slow_socket(bench.gateway.port)
         options = {"sock": raw, "compression": None, "max_queue": 1, "ping_interval": None}
@@ -160,19 +134,3 @@ async def test_one_that_takes_nothing_is_cut_and_harms_nobody(monkeypatch):
         assert bench.lines("socket_closed")[0]["code"] == 1013
         stalled.transport.abort()
         await stalled.wait_closed()
-
-
-async def test_a_stalled_server_sent_stream_is_cut(monkeypatch):
-    monkeypatch.setattr(streams, "PATIENCE", 0.2)
-    async with in_memory() as bench:
-        raw = slow_socket(bench.gateway.port)
-        async with dialled(bench, sock=raw, limit=1024) as (_, writer):
-            body = b'{"input":"x","stream":true}'
-            head = b"POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n"
-            writer.write(head % len(body) + body)
-            claim = await bench.hand.claim()
-            writer.transport.pause_reading()
-            await bench.hand.say(claim, *["x" * 1000] * 6000)
-            await until(lambda: bench.metric("slow_client_closes_total") == 1)
-            await until(lambda: not list(bench.gateway.hub.attachments))
-            assert bench.metric("connections", door="sse") == 0

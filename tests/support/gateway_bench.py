@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -195,3 +196,36 @@ async def in_memory(**changes: object) -> AsyncIterator[Bench]:
         store, worker, lambda gateway: MemoryLive(server, gateway.hub.on_live), server, **changes
     ) as bench:
         yield bench
+
+
+@contextlib.asynccontextmanager
+async def dialled(bench, **options):
+    """A bare TCP connection; the peer may have cut it by the end."""
+    if not options:
+        options = {"host": "127.0.0.1", "port": bench.gateway.port}
+    reader, writer = await asyncio.open_connection(**options)
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def rest_of(reader):
+    """Read to the end, be it a clean one or a cut."""
+    received = b""
+    async with asyncio.timeout(PATIENCE):
+        with contextlib.suppress(ConnectionResetError):
+            while piece := await reader.read(1000):
+                received += piece
+    return received
+
+
+def slow_socket(port):
+    """A client's socket with a small window, so that little is taken unasked."""
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.connect(("127.0.0.1", port))
+    raw.setblocking(False)
+    return raw

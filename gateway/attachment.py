@@ -1,0 +1,52 @@
+"""One reader of one response, as the hub keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.errors import WireError
+from gateway.follower import Follower
+from gateway.metrics import Viewing
+from gateway.render import Event
+from shared.request import Request
+
+
+class Reader(Protocol):
+    """Whom an attachment delivers to.  No method may wait."""
+
+    def delta(self, epoch: int, number: int, text: bytes) -> None:
+        """Take one delta; ``text`` is JSON-escaped."""
+
+    def events(self, events: Sequence[Event]) -> None:
+        """Take events that are no deltas."""
+
+    def ended(self) -> None:
+        """Learn that the ending was delivered; nothing more comes."""
+
+    def failed(self, error: WireError) -> None:
+        """Learn that the response cannot be followed; nothing more comes."""
+
+
+@dataclass(slots=True, eq=False)
+class Attachment:
+    """One reader of one response."""
+
+    response_id: str
+    principal: str
+    watcher: str
+    reader: Reader
+    times: Viewing
+    follower: Follower
+    request: Request | None = None
+    created_ms: int = 0
+    reading: bool = False
+    ending: bool = False
+    """The live channel has told of the ending."""
+    gone: bool = False
+    heard: float = 0.0
+    attended: float = 0.0
+    read_at: float = float("inf")
+    """When a read that failed is due again; never before the first."""
+    failures: int = 0

@@ -1,0 +1,58 @@
+import asyncio
+import json
+
+from gateway_bench import dialled, in_memory, slow_socket, until
+
+from gateway import streams
+from shared.log import Status
+
+
+async def test_leaving_a_plain_stream_stops_it(bench):
+    async with bench.http() as client:
+        async with client.stream("POST", "/v1/responses", json={"input": "x", "stream": True}) as answer:
+            async for line in answer.aiter_lines():
+                if line.startswith("data:"):
+                    response_id = json.loads(line[5:])["response"]["id"]
+                    break
+        await until(lambda: bench.server.records[response_id].status is Status.CANCELLED)
+
+
+async def test_leaving_a_waiting_post_stops_it(bench):
+    async with bench.http() as client:
+        asking = asyncio.create_task(client.post("/v1/responses", json={"input": "x"}))
+        claim = await bench.hand.claim()
+        asking.cancel()
+        await until(lambda: bench.server.records[claim.response_id].status is Status.CANCELLED)
+
+
+async def test_a_stream_without_a_cursor_is_never_merged_and_one_with_it_goes_on(bench):
+    async with bench.http() as client:
+        created = (await client.post("/v1/responses", json={"input": "x", "background": True})).json()
+        await bench.hand.answer(*"abcdef")
+        whole = await events_of(client, f"/v1/responses/{created['id']}?stream=true")
+        assert [event["sequence_number"] for event in whole] == list(range(14))
+        tail = await events_of(client, f"/v1/responses/{created['id']}?stream=true&starting_after=6")
+        assert tail == whole[7:]
+        again = await events_of(client, f"/v1/responses/{created['id']}?stream=true", {"Last-Event-ID": "12"})
+        assert again == whole[13:]
+
+
+async def events_of(client, path, headers=None):
+    async with client.stream("GET", path, headers=headers) as answer:
+        return [json.loads(line[5:]) async for line in answer.aiter_lines() if line.startswith("data:")]
+
+
+async def test_a_stalled_server_sent_stream_is_cut(monkeypatch):
+    monkeypatch.setattr(streams, "PATIENCE", 0.2)
+    async with in_memory() as bench:
+        raw = slow_socket(bench.gateway.port)
+        async with dialled(bench, sock=raw, limit=1024) as (_, writer):
+            body = b'{"input":"x","stream":true}'
+            head = b"POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n"
+            writer.write(head % len(body) + body)
+            claim = await bench.hand.claim()
+            writer.transport.pause_reading()
+            await bench.hand.say(claim, *["x" * 1000] * 6000)
+            await until(lambda: bench.metric("slow_client_closes_total") == 1)
+            await until(lambda: not list(bench.gateway.hub.attachments))
+            assert bench.metric("connections", door="sse") == 0
