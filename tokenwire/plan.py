@@ -109,8 +109,11 @@ def gateways(
 
 
 def _threads(settings: UpSettings, processors: int) -> int:
-    """Leave one processor to gateways, server and browser: torch's threads wait for one another at every
-    operation, so one that shares its processor slows all of them down, several times over."""
+    """Share all processors but one, which gateways, server and browser need.
+
+    Torch's threads wait for one another at every operation, so one that shares its processor slows all of
+    them down, several times over.
+    """
     return max(1, (processors - 1) // settings.workers) if settings.threads is None else settings.threads
 
 
