@@ -45,7 +45,7 @@ async def chat(settings: ChatSettings, prompt: str, stop: asyncio.Event) -> None
         if model is None:
             model = await asyncio.to_thread(_first_model, settings)
         async with client.dial(settings.url, settings.key) as connection:
-            await client.ask(connection, model, prompt, settings.answer_tokens)
+            await client.ask(connection, model, prompt, settings.answer_tokens, settings.temperature)
             await _show(connection, stop)
     except InvalidStatus as error:
         raise CommandError(f"{settings.url} refused: {error}", FAILED) from None

@@ -33,7 +33,9 @@ def dial(url: str, key: str) -> connect:
     )
 
 
-async def ask(connection: ClientConnection, model: str, prompt: str, max_output_tokens: int) -> None:
+async def ask(
+    connection: ClientConnection, model: str, prompt: str, max_output_tokens: int, temperature: float = 1.0
+) -> None:
     """Ask for a response."""
     await connection.send(
         json.dumps(
@@ -42,6 +44,7 @@ async def ask(connection: ClientConnection, model: str, prompt: str, max_output_
                 "model": model,
                 "input": prompt,
                 "max_output_tokens": max_output_tokens,
+                "temperature": temperature,
             }
         )
     )

@@ -46,4 +46,7 @@ class ChatSettings:
     url: str = setting("TOKENWIRE_URL", "http://127.0.0.1:8080", "Where a gateway listens.")
     key: str = setting("TOKENWIRE_KEY", "none", "Key to show to the gateway.", secret=True)
     model: str | None = setting("MODEL_NAME", None, "Model to ask; the first one served without it.")
+    temperature: float = setting(
+        "TEMPERATURE", 0.3, "0 takes the likeliest token; a small model rambles at 1.", minimum=0, maximum=2
+    )
     answer_tokens: int = setting("ANSWER_TOKENS", 512, "Longest answer, in tokens.", minimum=1)
