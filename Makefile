@@ -72,14 +72,13 @@ $(CACHE_DIR)/models/.made: | .venv/.installed
 	@TQDM_DISABLE=1 $(BIN)/python -P -m worker.engines.transformers.model --cache $(CACHE_DIR)/models > /dev/null
 	@touch $@
 
-# ---- the page.  Not `npm ci`: it refuses a lock file that names no builds for other systems than the one it
-# was made on (a package with optional platform builds); this installs the same locked versions and hashes.
+# ---- the page
 
 frontend/node_modules/.installed: frontend/package-lock.json
 	@node -e 'process.exit(+(process.versions.node.split(".")[0] < 20))' 2>/dev/null || { \
 		echo "Tokenwire's page needs Node 20 or newer with npm: install nodejs, then make $(MAKECMDGOALS)"; exit 1; }
 	@echo "-- installing the page's packages"
-	@$(NPM) install --no-save --no-audit --no-fund --loglevel=error
+	@$(NPM) ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 frontend/dist/.built: frontend/node_modules/.installed $(PAGE_SOURCES)

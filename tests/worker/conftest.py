@@ -1,14 +1,11 @@
-"""Models for the worker's tests: a tiny one made here in a moment, and the real small one."""
+"""A tiny model for the worker's tests, made here in a moment."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-from worker.engines.transformers.model import small_model
 
 CORPUS = (
     "The quick brown fox jumps over the lazy dog. The end, the end of the story.",
@@ -75,16 +72,3 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     LlamaForCausalLM(config).save_pretrained(folder)
     fast.save_pretrained(folder)
     return folder
-
-
-@pytest.fixture(scope="session")
-def model_cache() -> Path:
-    """Where models are cached between runs of the tests."""
-    root = Path(__file__).parents[2]
-    return root / os.environ.get("CACHE_DIR", ".cache") / "models"  # as the Makefile
-
-
-@pytest.fixture(scope="session")
-def small_model_dir(model_cache: Path) -> Path:
-    """The real small model; made on the first run, which takes about a minute."""
-    return small_model(model_cache, print)
