@@ -17,7 +17,7 @@ PAGE_SOURCES := $(shell find frontend \( -name node_modules -o -name dist \) -pr
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup up test lint types clean debian
+.PHONY: help setup up test lint types bench clean debian
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ lint: .venv/.installed frontend/node_modules/.installed ## check style, formatti
 types: .venv/.installed frontend/node_modules/.installed ## check types
 	$(BIN)/mypy
 	$(NPM) run types
+
+bench: .venv/.installed $(CACHE_DIR)/models/.made ## measure, side by side with peers; BENCH="relay emit" for some
+	@$(BIN)/python -m bench $(BENCH)
 
 clean: ## remove everything that was made here
 	rm -rf .venv .cache .artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,89 @@
+"""What all benchmarks share: processes, their CPU, and tables of medians."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tokenwire.valkey import answers, command, find_program
+
+
+@contextlib.contextmanager
+def valkey() -> Iterator[tuple[str, int]]:
+    """Run an embedded server; yield its URL and process id."""
+    with tempfile.TemporaryDirectory(prefix="tw-bench-") as folder:
+        socket_path = Path(folder) / "valkey.sock"
+        with running(command(find_program(), socket_path)) as pid:
+            while not answers(socket_path):
+                time.sleep(0.02)
+            yield f"unix://{socket_path}", pid
+
+
+@contextlib.contextmanager
+def running(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Iterator[int]:
+    """Run a process for the length of a block; yield its id."""
+    process = subprocess.Popen(  # noqa: S603 - our own programs
+        list(argv),
+        env={**os.environ, **(environ or {})},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def python(module: str, environ: Mapping[str, str]) -> contextlib.AbstractContextManager[int]:
+    """Run one of our modules as a process."""
+    return running([sys.executable, "-m", module], environ)
+
+
+class Cpu:
+    """CPU seconds of processes between two looks."""
+
+    def __init__(self, *pids: int) -> None:
+        self._processes = [psutil.Process(pid) for pid in pids]
+        self._began = self._seconds()
+
+    def _seconds(self) -> list[float]:
+        return [sum(process.cpu_times()[:2]) for process in self._processes]
+
+    def spent(self) -> list[float]:
+        """Return the seconds each process has used since."""
+        return [now - then for now, then in zip(self._seconds(), self._began, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One way of doing it, with a figure per round."""
+
+    name: str
+    figures: Sequence[float]
+
+    @property
+    def median(self) -> float:
+        """The figure to quote."""
+        return statistics.median(self.figures)
+
+
+def show(title: str, unit: str, rows: Sequence[Row], *, less_is_better: bool = True) -> None:
+    """Print medians, ranges, and each row's ratio to the first, round by round."""
+    first = rows[0]
+    print(f"\n{title} ({unit}, median of {len(first.figures)} alternated rounds)")
+    for row in rows:
+        pairs = zip(row.figures, first.figures, strict=True)
+        ratio = statistics.median(a / b if less_is_better else b / a for a, b in pairs)
+        low, high = min(row.figures), max(row.figures)
+        print(f"  {row.name:<44} {row.median:9.1f}   {low:8.1f} to {high:8.1f}   x{ratio:.2f}")
