@@ -43,7 +43,15 @@ async def wait_for_token(*answers):
 
 async def test_a_delta_is_a_token():
     asked, _ = await wait_for_token([CREATED, DELTA])
-    assert asked == [{"type": "response.create", "model": "echo", "input": "Hi", "max_output_tokens": 16}]
+    assert asked == [
+        {
+            "type": "response.create",
+            "model": "echo",
+            "input": "Hi",
+            "max_output_tokens": 16,
+            "temperature": 1.0,
+        }
+    ]
 
 
 async def test_an_answer_without_text_is_an_answer():
