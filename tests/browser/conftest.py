@@ -26,11 +26,16 @@ FLAGS = (
 
 # Writes down, from outside of the page's own code, when the answer's text grew and what the state line said.
 WITNESS = """
-window.witness = { paints: [], said: [] };
+window.witness = { frame: 0, paints: [], said: [] };
+// Counts frames by itself: under load two frames may share one time.
+requestAnimationFrame(function next() {
+  witness.frame += 1;
+  requestAnimationFrame(next);
+});
 new MutationObserver((records) => {
   for (const { type, target, oldValue } of records) {
     if (type === "characterData" && target.parentElement?.className === "answer")
-      witness.paints.push({ frame: document.timeline.currentTime, before: oldValue.length });
+      witness.paints.push({ frame: witness.frame, before: oldValue.length });
     else if (target.id === "state") witness.said.push(target.textContent);
   }
 }).observe(document, { characterData: true, characterDataOldValue: true, childList: true, subtree: true });
