@@ -33,7 +33,9 @@ class WorkerMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
         self.queue_time = self._histogram(
-            "queue_time_seconds", "From submission to the first claim.", DURATION_BUCKETS
+            "worker_queue_time_seconds",
+            "From submission to the first claim, by the server's clock.",
+            DURATION_BUCKETS,
         )
         self.first_append = self._histogram(
             "worker_time_to_first_append_seconds", "From a claim to its first logged delta.", TTFT_BUCKETS
