@@ -35,7 +35,7 @@ def run(cache: Path = Path(".cache/models")) -> None:
         figures[names[1]].append(_rate(ours))
     ours.close()
     rows = [Row(name, each) for name, each in figures.items()]
-    show(f"engine: tokens per second, {_THREADS} threads", "tokens/s", rows, less_is_better=False)
+    show(f"engine: tokens per second, {_THREADS} threads", "tokens/s", rows)
 
 
 def _prompts(count: int) -> list[str]:

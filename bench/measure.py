@@ -78,12 +78,12 @@ class Row:
         return statistics.median(self.figures)
 
 
-def show(title: str, unit: str, rows: Sequence[Row], *, less_is_better: bool = True) -> None:
-    """Print medians, ranges, and each row's ratio to the first, round by round."""
+def show(title: str, unit: str, rows: Sequence[Row]) -> None:
+    """Print medians, ranges, and each row's ratio to the first, taken round by round."""
     first = rows[0]
     print(f"\n{title} ({unit}, median of {len(first.figures)} alternated rounds)")
     for row in rows:
         pairs = zip(row.figures, first.figures, strict=True)
-        ratio = statistics.median(a / b if less_is_better else b / a for a, b in pairs)
+        ratio = statistics.median(a / b for a, b in pairs)
         low, high = min(row.figures), max(row.figures)
         print(f"  {row.name:<44} {row.median:9.1f}   {low:8.1f} to {high:8.1f}   x{ratio:.2f}")
