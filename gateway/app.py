@@ -62,6 +62,7 @@ class Gateway:
         self._tasks = Tasks(log)
         self._models = Models(store)
         clock = time.monotonic
+        pace = pace or Pace(refresh=settings.refresh_seconds)
         self.hub = Hub(store, name=self.name, clock=clock, log=log, metrics=self._metrics, pace=pace)
         admission = Admission(
             store,

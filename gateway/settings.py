@@ -91,6 +91,11 @@ class GatewaySettings:
         )
 
     @property
+    def refresh_seconds(self) -> float:
+        """Return how often a viewer's lease is refreshed at least: one refresh may be lost."""
+        return 0.4 * self.attachment_seconds
+
+    @property
     def limits(self) -> Limits:
         """Return the bounds of a socket."""
         return Limits(

@@ -1,7 +1,13 @@
-import pytest
+import io
 
+import pytest
+from prometheus_client import CollectorRegistry
+
+from gateway.app import Gateway
 from gateway.settings import GatewaySettings, is_loopback
+from shared.observe import make_logger
 from shared.settings import SettingsError, read, table
+from shared.store.memory import MemoryGatewayStore, MemoryServer
 
 
 def test_defaults_are_complete():
@@ -34,3 +40,11 @@ def test_every_setting_is_in_the_table():
 def test_loopback_is_known_by_its_spelling():
     assert all(map(is_loopback, ["localhost", "127.0.0.1", "127.1.2.3", "::1", "[::1]"]))
     assert not any(map(is_loopback, ["0.0.0.0", "::", "localhost.evil.example", "10.0.0.1", ""]))
+
+
+@pytest.mark.parametrize("seconds", [1.0, 4.0, 25.0])
+def test_a_viewers_lease_is_refreshed_twice_before_it_runs_out(seconds):
+    settings = GatewaySettings(attachment_seconds=seconds)
+    store = MemoryGatewayStore(MemoryServer(lambda: 0.0))
+    gateway = Gateway(settings, store, make_logger("gateway", io.StringIO()), CollectorRegistry())
+    assert 2 * gateway.hub._pace.refresh < seconds
