@@ -19,6 +19,7 @@ from gateway.admission import Admission
 from gateway.auth import Doorkeeper
 from gateway.connection import Desk
 from gateway.door import Door, quiet_libraries
+from gateway.drain import Drain
 from gateway.http import Http
 from gateway.hub import Hub, Pace
 from gateway.metrics import Metrics
@@ -35,6 +36,11 @@ from shared.store.live import LiveReader
 
 _ROUND_SECONDS = 1.0
 _STALE_SECONDS = 20.0
+_GRACE_SECONDS = 1.0
+"""What a drain leaves to HTTP requests that are neither streams nor waits."""
+
+_CUT_BY_US = "ASGI callable returned without completing response."
+"""What uvicorn says of a stream that we cut so that its client sees it."""
 
 
 class Gateway:
@@ -58,6 +64,7 @@ class Gateway:
         self._log = log
         self._metrics = Metrics(registry)
         self._problem: str | None = "The gateway has not started yet."
+        self._stopping = False
         self._rounds: list[asyncio.Task[Any]] = []
         self._tasks = Tasks(log)
         self._models = Models(store)
@@ -73,11 +80,12 @@ class Gateway:
             log=log,
             metrics=self._metrics,
         )
-        desk = Desk(self.hub, admission, settings.limits, clock, log, self._metrics, self._tasks)
+        self._drain = Drain()
+        desk = Desk(self.hub, admission, settings.limits, clock, log, self._metrics, self._tasks, self._drain)
         doorkeeper = Doorkeeper(settings.origins, settings.dev_open)
         self._sockets = Sockets(desk, doorkeeper, settings.max_sockets)
-        self._http = Http(desk, store, self._models, doorkeeper, Page(settings.page_dir))
-        self._door = Door(self._sockets.serve, self._sockets.judge, self._http.application())
+        http = Http(desk, store, self._models, doorkeeper, Page(settings.page_dir))
+        self._door = Door(self._sockets.serve, self._sockets.judge, http.application())
 
     def ready(self) -> str | None:
         """Return None, or a sentence saying what is missing; may be called on any thread."""
@@ -97,13 +105,21 @@ class Gateway:
         self._log.info("listening", host=settings.host, port=self.port)
 
     async def stop(self) -> None:
-        """Send everybody elsewhere, then stop."""
-        self._problem = "The gateway is about to stop."
-        self._http.draining = True
-        self._log.info("draining", sockets=len(self._sockets), seconds=self._settings.drain_seconds)
+        """Say that it is not ready, wait for the routing to follow, send everybody elsewhere, then stop."""
+        settings = self._settings
+        self._stopping, self._problem = True, "The gateway is about to stop."
+        self._log.info(
+            "draining",
+            sockets=len(self._sockets),
+            routing_s=settings.routing_seconds,
+            seconds=settings.drain_seconds,
+        )
+        await asyncio.sleep(settings.routing_seconds)
+        if settings.reuse_port:
+            self._door.stop_listening()  # the kernel sends new connections to the others on this port
+        await self._drain.send_away(settings.drain_seconds)
         self._door.stop_listening()
-        seconds = self._settings.drain_seconds
-        await asyncio.gather(self._sockets.drain(seconds), self._door.stop(seconds))
+        await asyncio.gather(self._sockets.emptied(), self._door.stop(_GRACE_SECONDS))
         for task in self._rounds:
             task.cancel()
         await self.hub.stop()
@@ -123,7 +139,7 @@ class Gateway:
             self._set_problem(None)
 
     def _set_problem(self, problem: str | None) -> None:
-        if self._http.draining or problem == self._problem:
+        if self._stopping or problem == self._problem:
             return
         self._problem = problem
         if problem is None:
@@ -141,6 +157,8 @@ class LibraryLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log one record."""
+        if record.msg == _CUT_BY_US:
+            return
         error = record.exc_info[1] if record.exc_info else None
         frames = traceback.extract_tb(error.__traceback__) if error is not None else []
         self._log.warning(

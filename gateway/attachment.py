@@ -19,6 +19,9 @@ class Reader(Protocol):
     def delta(self, epoch: int, number: int, text: bytes) -> None:
         """Take one delta; ``text`` is JSON-escaped."""
 
+    def replay(self, epoch: int, first: int, texts: Sequence[bytes]) -> None:
+        """Take successive deltas out of the log, beginning with the number ``first``."""
+
     def events(self, events: Sequence[Event]) -> None:
         """Take events that are no deltas."""
 

@@ -12,11 +12,12 @@ from websockets.exceptions import ConnectionClosed
 from gateway.admission import Admission
 from gateway.attachment import Attachment
 from gateway.door import DoorConnection
-from gateway.errors import CloseCode, Code, WireError
+from gateway.drain import Drain
+from gateway.errors import RESUMABLE, CloseCode, Code, WireError
 from gateway.hub import Hub
 from gateway.metrics import Asking, Metrics, Resuming, Viewing
 from gateway.outbox import Outbox
-from gateway.render import DeltaFrame, Event
+from gateway.render import DeltaFrame, Event, joined
 from gateway.session import Close, Effect, Follow, Lane, Limits, Say, Session, Stop, Submit
 from gateway.tasks import Tasks
 from gateway.wire import Resume, parse
@@ -37,6 +38,7 @@ class Desk:
     log: Log
     metrics: Metrics
     tasks: Tasks
+    drain: Drain
 
 
 class Connection:
@@ -53,6 +55,8 @@ class Connection:
         self._attachments: dict[Lane, Attachment] = {}
         self._closing = False
         self._gone = False
+        self._sent_away = False
+        """We closed it, and the client may go on elsewhere: that is no leaving."""
         socket.on_writable = self._flush
 
     async def run(self, resumes: Iterable[Resume]) -> None:
@@ -81,7 +85,7 @@ class Connection:
 
     def drain(self) -> None:
         """Send the client elsewhere."""
-        self._perform(self._session.drain())
+        self._perform(self._session.drain(self._desk.clock()))
 
     # ---- what the session wants ----
 
@@ -115,7 +119,8 @@ class Connection:
             self._perform(self._session.refused(submit.lane, error, desk.clock()))
             return
         if self._gone:
-            desk.hub.leave(reply.response_id, watcher)
+            if not self._sent_away:
+                desk.hub.leave(reply.response_id, watcher)
             return
         times: Viewing = Asking(desk.metrics, desk.log, reply.response_id, asked_at)
         if reply.duplicate:
@@ -155,6 +160,7 @@ class Connection:
     async def _close(self, code: CloseCode, reason: str) -> None:
         """Close, and cut the connection if the client does not take part."""
         self._closing = True
+        self._sent_away = code in RESUMABLE
         self._desk.log.info("socket_closed", code=int(code), reason=reason, connection=str(self._socket.id))
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
@@ -168,7 +174,7 @@ class Connection:
         self._socket.on_writable = None
         self._session.closed()
         for attachment in self._attachments.values():
-            self._desk.hub.detach(attachment)
+            self._desk.hub.detach(attachment, left=not self._sent_away)
         self._attachments.clear()
         self._desk.metrics.outbox_bytes.dec(self._outbox.size)
         self._outbox = Outbox()
@@ -188,10 +194,19 @@ class Connection:
         """Send a delta at once, or have it wait and perhaps merge."""
         if self._direct and not self._socket.paused:
             self._socket.write_text(frame.one(number, text))
-            return
-        size = self._outbox.size
-        self._outbox.delta(key, frame, number, text, self._desk.clock())
-        self._waits(size)
+        else:
+            self._keep(key, frame, number, number, text)
+
+    def send_joined(self, key: object, frame: DeltaFrame, first: int, last: int, text: bytes) -> None:
+        """Send the deltas ``first`` to ``last`` as one event, as :meth:`send_delta` does."""
+        if self._direct and not self._socket.paused:
+            self._socket.write_text(frame.merged(first, last, text))
+        else:
+            self._keep(key, frame, first, last, text)
+
+    def begun(self, lane: Lane) -> None:
+        """Learn that the client was told what runs on the lane."""
+        self._perform(self._session.begun(lane, self._desk.clock()))
 
     def ended(self, lane: Lane) -> None:
         """Learn that the lane's response was delivered to its ending."""
@@ -202,6 +217,11 @@ class Connection:
         """Learn that the lane's response cannot be followed."""
         self._attachments.pop(lane, None)
         self._perform(self._session.refused(lane, error, self._desk.clock()))
+
+    def _keep(self, key: object, frame: DeltaFrame, first: int, last: int, text: bytes) -> None:
+        size = self._outbox.size
+        self._outbox.delta(key, frame, first, last, text, self._desk.clock())
+        self._waits(size)
 
     def _waits(self, size_before: int) -> None:
         self._direct = False
@@ -225,7 +245,7 @@ class Connection:
 class _LaneReader:
     """Delivers one response to one lane."""
 
-    __slots__ = ("_connection", "_epoch", "_event_id", "_frame", "_lane", "_response_id")
+    __slots__ = ("_begun", "_connection", "_epoch", "_event_id", "_frame", "_lane", "_response_id")
 
     def __init__(self, connection: Connection, lane: Lane, response_id: str, event_id: str | None) -> None:
         self._connection = connection
@@ -234,18 +254,24 @@ class _LaneReader:
         self._event_id = event_id
         self._epoch = 0
         self._frame = DeltaFrame(response_id, 0, lane)
+        self._begun = False
 
     def delta(self, epoch: int, number: int, text: bytes) -> None:
         """Send one delta."""
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._frame = DeltaFrame(self._response_id, epoch, self._lane)
-        self._connection.send_delta(self, self._frame, number, text)
+        self._connection.send_delta(self, self._frame_of(epoch), number, text)
+
+    def replay(self, epoch: int, first: int, texts: Sequence[bytes]) -> None:
+        """Send deltas of the log, joined."""
+        for begin, end, text in joined(first, texts):
+            self._connection.send_joined(self, self._frame_of(epoch), begin, end, text)
 
     def events(self, events: Sequence[Event]) -> None:
         """Send other events."""
         for event in events:
             self._connection.send(self, event.on(self._lane))
+        if not self._begun:
+            self._begun = True
+            self._connection.begun(self._lane)
 
     def ended(self) -> None:
         """Free the lane."""
@@ -254,3 +280,9 @@ class _LaneReader:
     def failed(self, error: WireError) -> None:
         """Free the lane with an error."""
         self._connection.failed(self._lane, error.about(self._event_id))
+
+    def _frame_of(self, epoch: int) -> DeltaFrame:
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._frame = DeltaFrame(self._response_id, epoch, self._lane)
+        return self._frame

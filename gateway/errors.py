@@ -174,3 +174,7 @@ class CloseCode(IntEnum):
     INTERNAL = 1011
     RESTART = 1012
     TRY_LATER = 1013
+
+
+RESUMABLE = frozenset({CloseCode.GOING_AWAY, CloseCode.RESTART, CloseCode.TRY_LATER})
+"""Closes after which running responses wait for their reader to come back, whatever their ``keep``."""

@@ -21,13 +21,14 @@ from gateway.admission import Accepted, refusal, repeated
 from gateway.attachment import Attachment, Reader
 from gateway.auth import Doorkeeper
 from gateway.connection import Desk
-from gateway.create import Create
+from gateway.create import Create, idempotency_key
+from gateway.drain import Drain
 from gateway.errors import Code, RefusedError, WireError
 from gateway.metrics import Asking, Resuming, Viewing
 from gateway.models import Models, listing
 from gateway.page import Page
 from gateway.response import response_object, snapshot
-from gateway.streams import Collector, EventStream, StreamReader, WholeResponse
+from gateway.streams import Close, Collector, EventStream, StreamReader, WholeResponse, refused
 from gateway.wire import is_response_id, parse_body
 from shared.store.contract import Followed, GatewayStore, Refused
 
@@ -46,7 +47,6 @@ class Http:
     models: Models
     doorkeeper: Doorkeeper
     page: Page
-    draining: bool = False
 
     def application(self) -> ASGIApp:
         """Build the ASGI application."""
@@ -69,7 +69,7 @@ class Http:
                 Exception: _broken,
             },
         )
-        return with_headers(app)
+        return with_headers(app, self.desk.drain)
 
     # ---- the API ----
 
@@ -88,8 +88,7 @@ class Http:
     async def create(self, request: Request) -> Response:
         """``POST /v1/responses``: a stream, the whole response, or the promise of one (background)."""
         desk, asked_at = self.desk, self.desk.clock()
-        if self.draining:
-            raise RefusedError(WireError(Code.SERVER_DRAINING, retry_after=1))
+        self._refuse_if_draining()
         create = parse_body(await _body(request))
         if isinstance(create, WireError):
             raise RefusedError(create)
@@ -109,13 +108,15 @@ class Http:
         response_id, principal = _response_id(request), self._principal(request)
         if request.query_params.get("stream", "false").lower() not in ("true", "1"):
             return await self._object(response_id, principal)
+        self._refuse_if_draining()
         cursor = request.query_params.get("starting_after") or request.headers.get("last-event-id")
         after = _number(cursor)
         await self._follow(response_id, principal, after)
-        reader = StreamReader(response_id, self.desk.clock, merge=cursor is not None)
-        times = Viewing(self.desk.metrics) if cursor is None else Resuming(self.desk.metrics)
-        attachment = self._attach(response_id, principal, reader, times, self.desk.hub.watcher(), after)
-        return EventStream(reader, lambda: self.desk.hub.detach(attachment), self.desk.metrics)
+        desk = self.desk
+        reader = StreamReader(response_id, desk.clock, desk.metrics, merge=cursor is not None)
+        times = Viewing(desk.metrics) if cursor is None else Resuming(desk.metrics)
+        attachment = self._attach(response_id, principal, reader, times, desk.hub.watcher(), after)
+        return EventStream(reader, self._detach(attachment), desk.metrics, desk.drain)
 
     async def cancel(self, request: Request) -> Response:
         """``POST /v1/responses/{id}/cancel``; of an ended response it returns that response."""
@@ -164,15 +165,24 @@ class Http:
         if not create.stream:
             collector = Collector()
             attachment = self._attach(response_id, principal, collector, times, watcher, -1)
-            return WholeResponse(collector, lambda: desk.hub.detach(attachment))
-        reader = StreamReader(response_id, desk.clock, merge=True)
+            keyed = bool(idempotency_key(create))
+            return WholeResponse(collector, self._detach(attachment), desk.drain, keyed=keyed)
+        reader = StreamReader(response_id, desk.clock, desk.metrics, merge=True)
         attachment = self._attach(response_id, principal, reader, times, watcher, -1)
-        return EventStream(reader, lambda: desk.hub.detach(attachment), desk.metrics)
+        return EventStream(reader, self._detach(attachment), desk.metrics, desk.drain)
 
     def _attach(  # noqa: PLR0913, PLR0917 - the hub's own arguments
         self, response_id: str, principal: str, reader: Reader, times: Viewing, watcher: str, after: int
     ) -> Attachment:
         return self.desk.hub.attach(response_id, principal, reader, times, watcher=watcher, after=after)
+
+    def _detach(self, attachment: Attachment) -> Close:
+        return lambda left: self.desk.hub.detach(attachment, left=left)
+
+    def _refuse_if_draining(self) -> None:
+        """Let nothing begin that would have to be cut; short answers are still given."""
+        if self.desk.drain.begun:
+            raise RefusedError(WireError(Code.SERVER_DRAINING, retry_after=1))
 
     async def _object(self, response_id: str, principal: str) -> Response:
         log = await self._follow(response_id, principal, -1)
@@ -226,9 +236,7 @@ def _json(value: object, status: int = 200) -> Response:
 
 
 def _error(error: WireError) -> Response:
-    response = Response(error.http(), error.status, media_type="application/json")
-    if error.retry_after is not None:
-        response.headers["Retry-After"] = str(error.retry_after)
+    response = refused(error)
     if error.code in (Code.MESSAGE_TOO_LARGE, Code.REQUEST_TIMEOUT):
         response.headers["Connection"] = "close"  # the rest of the body is not read
     if error.code is Code.UPGRADE_REQUIRED:
@@ -250,7 +258,7 @@ async def _nobody_there(_: Request, __: Exception) -> Response:
     return Response(status_code=400)  # nobody reads it
 
 
-def with_headers(app: ASGIApp) -> ASGIApp:
+def with_headers(app: ASGIApp, drain: Drain) -> ASGIApp:
     """Add to every answer what clients may rely on: an id, a date, and no guessing of types."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
@@ -261,6 +269,8 @@ def with_headers(app: ASGIApp) -> ASGIApp:
                 headers["X-Request-Id"] = uuid.uuid4().hex
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["Referrer-Policy"] = "no-referrer"
+                if drain.begun:
+                    headers["Connection"] = "close"  # the next request had better go elsewhere
             await send(message)
 
         await app(scope, receive, send_named)

@@ -7,6 +7,7 @@ reader takes what it is given or keeps it in its outbox.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -110,12 +111,17 @@ class Hub:
         self._tasks.spawn(self._join(attachment, channel), "join")
         return attachment
 
-    def detach(self, attachment: Attachment) -> None:
-        """End an attachment whose reader went away."""
+    def detach(self, attachment: Attachment, *, left: bool = True) -> None:
+        """End an attachment.
+
+        ``left`` says that its reader went away.  One that we send elsewhere has not left: its lease in the
+        store stands until it has come back.
+        """
         if not attachment.gone:
             self._drop(attachment)
             attachment.times.left()
-            self.leave(attachment.response_id, attachment.watcher)
+            if left:
+                self.leave(attachment.response_id, attachment.watcher)
 
     def leave(self, response_id: str, watcher: str) -> None:
         """Tell the store that a watcher has left."""
@@ -153,11 +159,11 @@ class Hub:
             self._tasks.spawn(self._attend(due[start : start + 256]), "attend")
 
     async def stop(self, seconds: float = 2.0) -> None:
-        """Let go of all readers and wait for what is on its way."""
+        """Let go of all readers, without a word to the store, and wait for what is on its way."""
         if self._timer is not None:
             self._timer.cancel()
         for attachment in list(self.attachments):
-            self.detach(attachment)
+            self.detach(attachment, left=False)
         await self._tasks.finish(seconds)
 
     # ---- joining and leaving ----
@@ -285,14 +291,16 @@ class Hub:
     def _deliver(self, attachment: Attachment, log: Followed, entries: Sequence[Entry], begin: int) -> None:
         now = self._clock()
         told = snapshot(log.entries) if log.status.terminal else Snapshot()
-        for entry in entries:
-            if entry.kind is Kind.DELTA:
+        for (kind, epoch), run in itertools.groupby(entries, lambda entry: (entry.kind, entry.epoch)):
+            if kind is Kind.DELTA:
+                deltas = list(run)
                 attachment.times.replayed(now)
-                attachment.reader.delta(entry.epoch, entry.first, entry.text.encode())
+                attachment.reader.replay(epoch, deltas[0].first, [each.text.encode() for each in deltas])
                 continue
-            if entry.kind is Kind.STARTED:
-                attachment.times.started(now)
-            attachment.reader.events(render(log.request, log.created_ms, entry, told, begin - 1))
+            for entry in run:
+                if kind is Kind.STARTED:
+                    attachment.times.started(now)
+                attachment.reader.events(render(log.request, log.created_ms, entry, told, begin - 1))
         if attachment.follower.state is State.ENDED:
             self._drop(attachment)
             attachment.times.ended(told, now)

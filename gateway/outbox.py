@@ -71,18 +71,20 @@ class Outbox:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def delta(self, key: object, frame: DeltaFrame, number: int, text: bytes, now: float) -> None:
-        """Put in the delta ``number``; ``text`` is JSON-escaped."""
+    def delta(  # noqa: PLR0913, PLR0917 - what a delta is, at every call
+        self, key: object, frame: DeltaFrame, first: int, last: int, text: bytes, now: float
+    ) -> None:
+        """Put in the deltas ``first`` to ``last``, mostly one; ``text`` is JSON-escaped."""
         tail = self._tails.get(key)
-        if tail is not None and self._may_join(tail, frame, number):
+        if tail is not None and self._may_join(tail, frame, first):
             tail.texts.append(text)
-            tail.last = number
+            tail.last = last
             tail.size += len(text)
             self.size += len(text)
             self.merged += 1
             return
         size = frame.overhead + len(text)
-        tail = self._tails[key] = _Delta(key, frame, number, number, size, [text])
+        tail = self._tails[key] = _Delta(key, frame, first, last, size, [text])
         self._put(tail, size, now)
 
     def frame(self, key: object, payload: bytes, now: float) -> None:
@@ -108,9 +110,9 @@ class Outbox:
         """Say whether the reader must be cut: it takes nothing, or by far not enough."""
         return bool(self._waiting) and (now - self._since > self._patience or self.size > self._ceiling)
 
-    def _may_join(self, tail: _Delta, frame: DeltaFrame, number: int) -> bool:
+    def _may_join(self, tail: _Delta, frame: DeltaFrame, first: int) -> bool:
         full = self._limit is not None and self.size >= self._limit
-        return full and tail.frame is frame and tail.last + 1 == number
+        return full and tail.frame is frame and tail.last + 1 == first
 
     def _put(self, item: _Frame | _Delta, size: int, now: float) -> None:
         if not self._waiting:

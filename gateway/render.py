@@ -97,6 +97,25 @@ def _place(request: Request) -> Json:
     return {"item_id": item_id(request.response_id), "output_index": 0, "content_index": 0}
 
 
+JOINED_BYTES = 16 * 1024
+"""Text of a joined delta at most, about: a client's limit on messages must not be met."""
+
+
+def joined(first: int, texts: Sequence[bytes]) -> Iterator[tuple[int, int, bytes]]:
+    """Join successive deltas, of which ``first`` is the number of the first: (first, last, text) each."""
+    begin = at = first
+    portion: list[bytes] = []
+    size = 0
+    for at, text in enumerate(texts, first):
+        portion.append(text)
+        size += len(text)
+        if size >= JOINED_BYTES:
+            yield begin, at, b"".join(portion)
+            begin, portion, size = at + 1, [], 0
+    if portion:
+        yield begin, at, b"".join(portion)
+
+
 class DeltaFrame:
     """The constant bytes around every delta of one response, epoch and lane: no JSON is encoded per delta."""
 

@@ -17,6 +17,9 @@ from gateway.wire import Cancel, Command, Rejected, Resume
 Lane = str | None
 """A lane's ``stream_id``; None is the default lane."""
 
+TELL_SECONDS = 1.0
+"""How long a drained socket waits at most until its client knows the ids of what it asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -87,6 +90,8 @@ class _LaneState:
     """None while the request is on its way to the store."""
     stop: Cancel | None = None
     """Asked before the id was known."""
+    told: bool = False
+    """The client knows the id, so that it can go on elsewhere."""
     turns: deque[Create | Resume | WireError] = field(default_factory=deque)
 
 
@@ -100,6 +105,8 @@ class Session:
         self._lanes: dict[Lane, _LaneState] = {None: _LaneState()}
         self._active = 0
         self._closed = False
+        self._drained: float | None = None
+        """When the client was to be sent elsewhere."""
 
     @property
     def busy(self) -> bool:
@@ -148,7 +155,7 @@ class Session:
     def ended(self, lane: Lane, now: float) -> list[Effect]:
         """Learn that the lane's response was delivered to its ending."""
         state = self._lanes[lane]
-        state.running, state.response_id, state.stop = False, None, None
+        state.running, state.response_id, state.stop, state.told = False, None, None, False
         self._active -= 1
         return [] if self._closed else self._boundary(self._next(lane, now), now)
 
@@ -156,17 +163,25 @@ class Session:
         """Look at the clock."""
         if self._closed:
             return []
+        if self._drained is not None:
+            return self._go(now)
         if now - self._opened >= self._limits.connection:
             return self._close(CloseCode.RESTART if self.busy else CloseCode.DONE, "connection age")
         if not self.busy and now - self._heard >= self._limits.idle:
             return self._close(CloseCode.DONE, "idle")
         return self._boundary([], now)
 
-    def drain(self) -> list[Effect]:
-        """Send the client elsewhere."""
+    def begun(self, lane: Lane, now: float) -> list[Effect]:
+        """Learn that the client was told the id of what runs on the lane."""
+        self._lanes[lane].told = True
+        return [] if self._closed or self._drained is None else self._go(now)
+
+    def drain(self, now: float) -> list[Effect]:
+        """Send the client elsewhere, as soon as it knows the ids of all that it asked for."""
         if self._closed:
             return []
-        return self._close(CloseCode.RESTART if self.busy else CloseCode.GOING_AWAY, "server is restarting")
+        self._drained = now
+        return self._go(now)
 
     def closed(self) -> None:
         """Learn that the socket is gone."""
@@ -194,6 +209,8 @@ class Session:
         return effects
 
     def _begin(self, lane: Lane, command: Create | Resume, now: float) -> Effect:
+        if self._drained is not None:
+            return Say(lane, WireError(Code.SERVER_DRAINING, event_id=command.event_id, retry_after=1))
         if self._expired(now):
             return Say(lane, WireError(Code.CONNECTION_LIMIT, event_id=command.event_id))
         if self._active >= self._limits.active:
@@ -203,7 +220,7 @@ class Session:
         self._active += 1
         if isinstance(command, Create):
             return Submit(lane, command)
-        state.response_id = command.response_id
+        state.response_id, state.told = command.response_id, True
         return Follow(lane, command)
 
     def _cancel(self, cancel: Cancel) -> list[Effect]:
@@ -248,13 +265,21 @@ class Session:
         return now - self._opened >= self._limits.session
 
     def _boundary(self, effects: list[Effect], now: float) -> list[Effect]:
-        """Add the end of an old session to ``effects``, if nothing runs."""
+        """Add the end of the socket to ``effects``, if it is time."""
+        if self._drained is not None:
+            return [*effects, *self._go(now)]
         if self.busy or not self._expired(now):
             return effects
         told = any(isinstance(each, Say) and each.error.code is Code.CONNECTION_LIMIT for each in effects)
         if not told:
             effects.append(Say(None, WireError(Code.CONNECTION_LIMIT)))
         return [*effects, *self._close(CloseCode.DONE, "session age")]
+
+    def _go(self, now: float) -> list[Effect]:
+        untold = any(state.running and not state.told for state in self._lanes.values())
+        if self._drained is None or (untold and now - self._drained < TELL_SECONDS):
+            return []
+        return self._close(CloseCode.RESTART, "restarting; resumable")
 
     def _close(self, code: CloseCode, reason: str) -> list[Effect]:
         self._closed = True

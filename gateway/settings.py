@@ -64,6 +64,13 @@ class GatewaySettings:
     active_per_socket: int = setting("ACTIVE_PER_SOCKET", 16, "Running responses per socket.", minimum=1)
     lanes_per_socket: int = setting("LANES_PER_SOCKET", 32, "Distinct stream_ids per socket.", minimum=1)
     max_sockets: int = setting("MAX_SOCKETS", 20_000, "Sockets of this gateway.", minimum=1)
+    routing_seconds: float = setting(
+        "ROUTING_SECONDS",
+        0.0,
+        "How long a stopping gateway, already not ready, still takes connections, so that what routes to it "
+        "follows; 5 behind a load balancer or a Kubernetes service.",
+        minimum=0,
+    )
     drain_seconds: float = setting(
         "DRAIN_SECONDS", 5.0, "Time over which a stopping gateway spreads its clients' reconnects.", minimum=0
     )

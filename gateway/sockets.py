@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http
-import random
 from urllib.parse import parse_qs, urlsplit
 
 from websockets.http11 import Request, Response
@@ -14,6 +13,7 @@ from gateway.auth import Doorkeeper
 from gateway.connection import CLOSE_SECONDS, Connection, Desk
 from gateway.door import DoorConnection, answer
 from gateway.errors import Code, WireError
+from gateway.session import TELL_SECONDS
 from gateway.wire import Resume, cursors
 
 
@@ -25,7 +25,6 @@ class Sockets:
         self._doorkeeper = doorkeeper
         self._most = most
         self._open: set[Connection] = set()
-        self._draining = False
         self._empty = asyncio.Event()
 
     def __len__(self) -> int:
@@ -54,10 +53,12 @@ class Sockets:
         socket = Connection(connection, principal, desk)
         self._open.add(socket)
         desk.metrics.sockets.inc()
+        desk.drain.add(socket)
         try:
             await socket.run(resumes)
         finally:
             self._open.discard(socket)
+            desk.drain.discard(socket)
             desk.metrics.sockets.dec()
             if not self._open:
                 self._empty.set()
@@ -67,22 +68,16 @@ class Sockets:
         for socket in list(self._open):
             socket.tick()
 
-    async def drain(self, seconds: float) -> None:
-        """Close all sockets, spread over so many seconds."""
-        self._draining = True
-        sockets = list(self._open)
-        random.shuffle(sockets)
-        for left, socket in zip(range(len(sockets), 0, -1), sockets, strict=True):
-            socket.drain()
-            await asyncio.sleep(seconds / len(sockets) if left > 1 else 0)
+    async def emptied(self) -> None:
+        """Wait until all sockets are gone, as long as their close may take."""
         if self._open:
             self._empty.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_SECONDS + 1):
+                async with asyncio.timeout(2 * TELL_SECONDS + CLOSE_SECONDS + 1):
                     await self._empty.wait()
 
     def _refusal(self, request: Request) -> WireError | None:
-        if self._draining:
+        if self._desk.drain.begun:
             return WireError(Code.SERVER_DRAINING, retry_after=1)
         if len(self._open) >= self._most:
             return WireError(Code.OVERLOADED, "Too many sockets are open here.", retry_after=5)

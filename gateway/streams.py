@@ -9,10 +9,11 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.errors import WireError
+from gateway.drain import Drain
+from gateway.errors import Code, WireError
 from gateway.metrics import Metrics
 from gateway.outbox import LIMIT, PATIENCE, Outbox
-from gateway.render import DELTA, DeltaFrame, Event
+from gateway.render import DELTA, DeltaFrame, Event, joined
 
 _CHUNK = 16 * 1024
 _REPLAY_CEILING = 16 * 1024 * 1024
@@ -41,21 +42,40 @@ class SseFrame(DeltaFrame):
 class StreamReader:
     """Keeps what the hub delivers until the client takes it."""
 
-    def __init__(self, response_id: str, clock: Callable[[], float], *, merge: bool) -> None:
+    def __init__(
+        self, response_id: str, clock: Callable[[], float], metrics: Metrics, *, merge: bool
+    ) -> None:
         self._response_id = response_id
         self._clock = clock
+        self._metrics = metrics
+        self._merge = merge
         self._outbox = Outbox(LIMIT) if merge else Outbox(None, _REPLAY_CEILING)
+        self._shown = 0
+        """Of the bytes that wait, those that the metrics tell of."""
         self._epoch = 0
         self._frame = SseFrame(response_id, 0)
         self._news = asyncio.Event()
-        self._over = False
+        self._over = self._begun = self._cut = False
         self.too_slow = False
+
+    @property
+    def cut(self) -> bool:
+        """Whether we ended it before its end: the client may go on after the last event it has."""
+        return self.too_slow or self._cut
 
     def delta(self, epoch: int, number: int, text: bytes) -> None:
         """Keep one delta."""
-        if epoch != self._epoch:
-            self._epoch, self._frame = epoch, SseFrame(self._response_id, epoch)
-        self._outbox.delta(self, self._frame, number, text, self._clock())
+        self._delta(epoch, number, number, text)
+        self._changed()
+
+    def replay(self, epoch: int, first: int, texts: Sequence[bytes]) -> None:
+        """Keep deltas of the log, joined if that is allowed."""
+        if self._merge:
+            for begin, end, text in joined(first, texts):
+                self._delta(epoch, begin, end, text)
+        else:
+            for number, text in enumerate(texts, first):
+                self._delta(epoch, number, number, text)
         self._changed()
 
     def events(self, events: Sequence[Event]) -> None:
@@ -72,25 +92,55 @@ class StreamReader:
     def failed(self, error: WireError) -> None:
         """Keep the error as the last event."""
         self._outbox.frame(self, b"event: error\ndata: %b\n\n" % error.datum(), self._clock())
+        self._count()
         self.ended()
 
+    def drain(self) -> None:
+        """End before the end, as soon as the client knows what it follows."""
+        self._cut = True
+        self._news.set()
+
+    def close(self) -> None:
+        """Let go of what waits."""
+        self._outbox = Outbox()
+        self._count()
+
     async def take(self) -> bytes | None:
-        """Wait for bytes and return them; None after the last."""
-        while not self._outbox and not self._over:
+        """Wait for bytes and return them; None after the last, or when it was cut."""
+        while not (self._outbox or self._over or (self._cut and self._begun)):
             self._news.clear()
             await self._news.wait()
+        if self._cut and self._begun:
+            return None
+        self._begun = True
         frames: list[bytes] = []
         size = 0
         while size < _CHUNK and (frame := self._outbox.take(self._clock())) is not None:
             frames.append(frame)
             size += len(frame)
+        self._count()
         return b"".join(frames) or None
 
+    def _delta(self, epoch: int, first: int, last: int, text: bytes) -> None:
+        if epoch != self._epoch:
+            self._epoch, self._frame = epoch, SseFrame(self._response_id, epoch)
+        self._outbox.delta(self, self._frame, first, last, text, self._clock())
+
     def _changed(self) -> None:
+        self._count()
         if self._outbox.stuck(self._clock()):
             self.too_slow = True
             self._over = True
         self._news.set()
+
+    def _count(self) -> None:
+        """Show what waits and what was merged among the figures of all readers."""
+        if self._outbox.size != self._shown:
+            self._metrics.outbox_bytes.inc(self._outbox.size - self._shown)
+            self._shown = self._outbox.size
+        if self._outbox.merged:
+            self._metrics.merged.inc(self._outbox.merged)
+            self._outbox.merged = 0
 
 
 class Collector:
@@ -103,6 +153,9 @@ class Collector:
 
     def delta(self, epoch: int, number: int, text: bytes) -> None:
         """Let it pass: the ending has the whole text."""
+
+    def replay(self, epoch: int, first: int, texts: Sequence[bytes]) -> None:
+        """Let them pass too."""
 
     def events(self, events: Sequence[Event]) -> None:
         """Keep the object of the last event that has one."""
@@ -129,23 +182,33 @@ class _WithResponse(msgspec.Struct):
     response: msgspec.Raw = msgspec.Raw(b"")
 
 
+Close = Callable[[bool], None]
+"""Called when the client or the response is gone; it is told whether the client has left."""
+
+
 class EventStream(Response):
-    """Sends what a reader keeps; ``close`` is called when the client or the response is gone."""
+    """Sends what a reader keeps."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, reader: StreamReader, close: Callable[[], None], metrics: Metrics) -> None:
+    def __init__(self, reader: StreamReader, close: Close, metrics: Metrics, drain: Drain) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._reader = reader
         self._close = close
         self._metrics = metrics
+        self._drain = drain
+
+    def drain(self) -> None:
+        """Cut the stream: a client that sees no ending knows that it may go on after its last event."""
+        self._reader.drain()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         del scope
         gone = asyncio.ensure_future(_until_gone(receive, self._reader.ended))
         self._metrics.streams.inc()
+        self._drain.add(self)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             if await self._send_all(send) and not gone.done():
@@ -153,10 +216,12 @@ class EventStream(Response):
         finally:
             gone.cancel()
             self._metrics.streams.dec()
-            self._close()
+            self._drain.discard(self)
+            self._reader.close()
+            self._close(not self._reader.cut)
 
     async def _send_all(self, send: Send) -> bool:
-        """Send to the end; False if the client was cut because it took too little."""
+        """Send to the end; False if the stream was cut before it."""
         while (chunk := await self._reader.take()) is not None:
             try:
                 async with asyncio.timeout(PATIENCE):
@@ -166,7 +231,7 @@ class EventStream(Response):
             if self._reader.too_slow:
                 self._metrics.slow_closes.inc()
                 return False
-        return True
+        return not self._reader.cut
 
 
 class WholeResponse(Response):
@@ -174,28 +239,47 @@ class WholeResponse(Response):
 
     media_type = "application/json"
 
-    def __init__(self, collector: Collector, close: Callable[[], None]) -> None:
+    def __init__(self, collector: Collector, close: Close, drain: Drain, *, keyed: bool) -> None:
         super().__init__()
         self._collector = collector
         self._close = close
+        self._drain = drain
+        self._keyed = keyed
+        """An idempotency key leads the client back to the response; its id it does not know."""
+        self._drained = False
+
+    def drain(self) -> None:
+        """Answer that the client should ask again, elsewhere."""
+        self._drained = True
+        self._collector.failed(WireError(Code.SERVER_DRAINING, retry_after=1))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         ending = asyncio.ensure_future(self._collector.wait())
         gone = asyncio.ensure_future(_until_gone(receive, ending.cancel))
+        self._drain.add(self)
         try:
             await asyncio.wait([ending])
         finally:
             gone.cancel()
-            self._close()
+            self._drain.discard(self)
+            self._close(not (self._drained and self._keyed))
         if not ending.cancelled():
             await self._answer()(scope, receive, send)
 
     def _answer(self) -> Response:
         error = self._collector.error
         if error is not None:
-            return Response(error.http(), error.status, media_type="application/json")
+            return refused(error)
         return Response(self._collector.response, media_type="application/json")
+
+
+def refused(error: WireError) -> Response:
+    """Answer a request with an error."""
+    response = Response(error.http(), error.status, media_type="application/json")
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
 
 
 async def _until_gone(receive: Receive, then: Callable[[], object]) -> None:

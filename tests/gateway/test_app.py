@@ -10,52 +10,17 @@ import urllib.error
 import urllib.request
 
 import pytest
-from gateway_bench import PATIENCE, Client, Hand, assert_contiguous, opened, text_of, until
+from gateway_bench import PATIENCE, Client, Hand, assert_contiguous, text_of, until
+from gateway_fleet import hand_on, on_server
 from websockets.asyncio.client import connect
 
 from shared.log import Reason
 from shared.store.contract import WorkerInfo
-from shared.store.gateway import RedisGatewayStore
 from shared.store.link import Link
-from shared.store.live import LiveReader
-from shared.store.worker import RedisWorkerStore
-
-
-@contextlib.asynccontextmanager
-async def hand_on(url):
-    """A worker's store on the server, moved by hand."""
-    link = Link.to(url)
-    await link.command("FLUSHALL")
-    store = RedisWorkerStore(link, url, worker="worker-1", model="tiny", build="build")
-    try:
-        yield store
-    finally:
-        await store.close()
-        await link.close()
-
-
-@contextlib.asynccontextmanager
-async def on_server(url, **changes):
-    async with contextlib.AsyncExitStack() as stack:
-        worker = await stack.enter_async_context(hand_on(url))
-        link = Link.to(url)
-        stack.push_async_callback(link.close)
-        lives = []
-
-        def make_live(gateway):
-            live = LiveReader(url, gateway.hub.on_live, gateway.hub.on_link)
-            live.start()
-            lives.append(live)
-            stack.push_async_callback(live.close)
-            return live
-
-        store = RedisGatewayStore(link, name="gateway")
-        bench = await stack.enter_async_context(opened(store, worker, make_live, **changes))
-        yield bench
 
 
 async def test_the_whole_path_stands_on_a_real_server(valkey):
-    async with on_server(valkey) as bench, bench.sdk() as client, client.responses.connect() as connection:
+    async with on_server(valkey) as (bench,), bench.sdk() as client, client.responses.connect() as connection:
         await connection.response.create(model="tiny", input="Hello")
         claim = await bench.hand.claim()
         texts = [f"{n} " for n in range(50)]
@@ -72,7 +37,7 @@ async def test_the_whole_path_stands_on_a_real_server(valkey):
 
 
 async def test_a_cut_subscriber_link_is_healed_from_the_log(valkey):
-    async with on_server(valkey) as bench, bench.client() as client:
+    async with on_server(valkey) as (bench,), bench.client() as client:
         await client.create()
         claim = await bench.hand.claim()
         await client.until("response.content_part.added")
@@ -89,7 +54,7 @@ async def test_a_cut_subscriber_link_is_healed_from_the_log(valkey):
 
 
 async def test_cancel_fences_the_worker_and_ends_at_once(valkey):
-    async with on_server(valkey) as bench, bench.client() as client:
+    async with on_server(valkey) as (bench,), bench.client() as client:
         await client.create()
         claim = await bench.hand.claim()
         await bench.hand.say(claim, "a")
@@ -232,7 +197,7 @@ async def test_two_gateways_share_a_port(valkey, free_port):
 
 
 async def test_nothing_is_left_after_many_responses(valkey):
-    async with on_server(valkey) as bench, bench.client() as client:
+    async with on_server(valkey) as (bench,), bench.client() as client:
         for n in range(10):
             await client.create(stream_id=f"lane-{n}")
             await bench.hand.answer("x")

@@ -84,6 +84,10 @@ class Book:
         self.numbers.append(number)
         self.text += unescape(text.decode())
 
+    def replay(self, epoch, first, texts):
+        for number, text in enumerate(texts, first):
+            self.delta(epoch, number, text)
+
     def events(self, events):
         self.numbers += [event.number for event in events]
         self.types += [event.type for event in events]

@@ -20,7 +20,7 @@ def drained(outbox):
 def test_below_the_limit_every_delta_is_an_event():
     outbox = Outbox(limit=10_000)
     for number in range(5):
-        outbox.delta("a", FRAME, number, b"x", 0.0)
+        outbox.delta("a", FRAME, number, number, b"x", 0.0)
     assert [frame["sequence_number"] for frame in drained(outbox)] == [0, 1, 2, 3, 4]
     assert outbox.merged == 0
 
@@ -28,7 +28,7 @@ def test_below_the_limit_every_delta_is_an_event():
 def test_over_the_limit_deltas_of_one_response_merge():
     outbox = Outbox(limit=1)
     for number in range(4):
-        outbox.delta("a", FRAME, number, b"x", 0.0)
+        outbox.delta("a", FRAME, number, number, b"x", 0.0)
     (merged,) = drained(outbox)
     assert (merged["first_sequence_number"], merged["sequence_number"], merged["delta"]) == (0, 3, "xxxx")
     assert outbox.merged == 3
@@ -37,23 +37,23 @@ def test_over_the_limit_deltas_of_one_response_merge():
 
 def test_deltas_never_merge_across_another_event_of_their_response():
     outbox = Outbox(limit=1)
-    outbox.delta("a", FRAME, 4, b"x", 0.0)
+    outbox.delta("a", FRAME, 4, 4, b"x", 0.0)
     outbox.frame("a", b"{}", 0.0)
-    outbox.delta("a", FRAME, 5, b"y", 0.0)
+    outbox.delta("a", FRAME, 5, 5, b"y", 0.0)
     assert len(drained(outbox)) == 3
 
 
 def test_deltas_of_two_epochs_never_merge():
     outbox = Outbox(limit=1)
-    outbox.delta("a", FRAME, 4, b"x", 0.0)
-    outbox.delta("a", DeltaFrame("resp_1", 2), 5, b"y", 0.0)
+    outbox.delta("a", FRAME, 4, 4, b"x", 0.0)
+    outbox.delta("a", DeltaFrame("resp_1", 2), 5, 5, b"y", 0.0)
     assert [frame["epoch"] for frame in drained(outbox)] == [1, 2]
 
 
 def test_without_a_limit_nothing_merges():
     outbox = Outbox(limit=None)
     for number in range(3):
-        outbox.delta("a", FRAME, number, b"x", 0.0)
+        outbox.delta("a", FRAME, number, number, b"x", 0.0)
     assert len(drained(outbox)) == 3
 
 
@@ -80,7 +80,7 @@ def test_more_than_the_ceiling_is_stuck_at_once():
 @settings(max_examples=200)
 @given(
     st.lists(
-        st.one_of(st.sampled_from(["take"]), st.tuples(st.sampled_from("abc"), st.sampled_from("dddf")))
+        st.one_of(st.sampled_from(["take"]), st.tuples(st.sampled_from("abc"), st.sampled_from("dddjf")))
     ),
     st.sampled_from([1, 300, 1000, None]),
 )
@@ -96,8 +96,12 @@ def test_any_order_of_writes_and_takes_gives_the_same_text_and_contiguous_number
         number = numbers[key]
         numbers[key] += 1
         if kind == "d":
-            outbox.delta(key, frames[key], number, b"%d." % number, 0.0)
+            outbox.delta(key, frames[key], number, number, b"%d." % number, 0.0)
             written[key] += f"{number}."
+        elif kind == "j":  # three of the log, joined already
+            outbox.delta(key, frames[key], number, number + 2, b"%d..." % number, 0.0)
+            written[key] += f"{number}..."
+            numbers[key] += 2
         else:
             outbox.frame(key, json.dumps({"stream_id": key, "sequence_number": number}).encode(), 0.0)
     while (frame := outbox.take(0.0)) is not None:

@@ -4,7 +4,7 @@ from gateway_logs import CREATED_MS, RESPONSE_ID, LogWriter, make_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.render import DeltaFrame, render
+from gateway.render import JOINED_BYTES, DeltaFrame, joined, render
 from gateway.response import snapshot
 from shared.log import Reason, escape
 
@@ -114,3 +114,15 @@ def test_a_merged_frame_names_the_first_number_it_covers():
     merged = json.loads(DeltaFrame(RESPONSE_ID, 3).merged(5, 9, b"abc"))
     assert (merged["first_sequence_number"], merged["sequence_number"], merged["delta"]) == (5, 9, "abc")
     assert "first_sequence_number" not in json.loads(DeltaFrame(RESPONSE_ID, 3).merged(5, 5, b"abc"))
+
+
+@given(st.integers(4, 100), st.lists(st.integers(0, JOINED_BYTES + 10), max_size=30))
+def test_joined_deltas_are_contiguous_bounded_and_the_same_text(first, sizes):
+    texts = [b"%c" % (97 + at % 26) * size for at, size in enumerate(sizes)]
+    at = first
+    for begin, end, text in joined(first, texts):
+        assert begin == at <= end
+        assert text == b"".join(texts[begin - first : end - first + 1])
+        assert len(text) - len(texts[end - first]) < JOINED_BYTES
+        at = end + 1
+    assert at == first + len(texts)

@@ -5,7 +5,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from gateway.create import Create
 from gateway.errors import CloseCode, Code, WireError
-from gateway.session import Close, Follow, Limits, Say, Session, Stop, Submit
+from gateway.session import TELL_SECONDS, Close, Follow, Limits, Say, Session, Stop, Submit
 from gateway.wire import Cancel, Rejected, Resume
 
 ID = "resp_000" + "a" * 32
@@ -176,10 +176,49 @@ def test_an_idle_socket_is_closed():
     assert session.tick(LIMITS.idle + 5) == [Close(CloseCode.DONE, "idle")]
 
 
-@pytest.mark.parametrize(("made", "code"), [(opened, CloseCode.GOING_AWAY), (running, CloseCode.RESTART)])
-def test_a_drain_says_whether_something_was_cut(made, code):
-    (close,) = made().drain()
-    assert close.code is code
+@pytest.mark.parametrize("begin", [opened, lambda: told(running())])
+def test_a_drain_sends_the_client_elsewhere(begin):
+    assert begin().drain(5.0) == [Close(CloseCode.RESTART, "restarting; resumable")]
+
+
+def told(session):
+    """What runs on the default lane is known to the client."""
+    session.accepted(None, ID)
+    assert session.begun(None, 0.0) == []
+    return session
+
+
+def test_a_drain_waits_until_the_client_knows_the_id_of_what_it_asked_for():
+    session = running()
+    assert session.drain(5.0) == []
+    assert session.tick(5.5) == []
+    session.accepted(None, ID)
+    assert [each.code for each in session.begun(None, 5.6)] == [CloseCode.RESTART]
+
+
+def test_a_drain_waits_no_longer_than_a_second():
+    session = running()
+    session.drain(5.0)
+    assert [each.code for each in session.tick(5.0 + TELL_SECONDS)] == [CloseCode.RESTART]
+
+
+def test_a_resumed_response_needs_not_be_told_of():
+    session = opened()
+    session.receive(Resume(ID), 0.0)
+    assert [each.code for each in session.drain(5.0)] == [CloseCode.RESTART]
+
+
+def test_a_drained_socket_begins_nothing_new():
+    session = running()
+    session.drain(5.0)
+    (said,) = session.receive(create("a"), 5.1)
+    assert (said.lane, said.error.code) == ("a", Code.SERVER_DRAINING)
+
+
+def test_a_drained_socket_whose_answer_ends_first_goes_then():
+    session = running()
+    session.drain(5.0)
+    assert [each.code for each in session.ended(None, 5.1)] == [CloseCode.RESTART]
 
 
 def test_nothing_happens_after_the_close():
@@ -189,7 +228,7 @@ def test_nothing_happens_after_the_close():
     assert session.receive(create(), 0.0) == []
     assert session.ended(None, 0.0) == []
     assert session.tick(10**6) == []
-    assert session.drain() == []
+    assert session.drain(0.0) == []
 
 
 LANES = st.sampled_from([None, "a", "b", "c"])
@@ -207,6 +246,8 @@ class SocketMachine(RuleBasedStateMachine):
         self.answered = 0
         self.sent = 0
         self.close = None
+        self.told = set()
+        self.drained = None
 
     def perform(self, effects, about=()):
         for effect in effects:
@@ -230,6 +271,9 @@ class SocketMachine(RuleBasedStateMachine):
                     assert own
                 case Close(code, _):
                     assert code is not CloseCode.DONE or not self.running
+                    if self.drained is not None:
+                        assert code is CloseCode.RESTART
+                        assert set(self.running) <= self.told or self.now >= self.drained + TELL_SECONDS
                     self.close = code
                 case Follow():
                     raise AssertionError("nobody asked for it")
@@ -250,6 +294,19 @@ class SocketMachine(RuleBasedStateMachine):
     def nonsense(self, lane):
         self.perform(self.session.receive(Rejected(WireError(Code.INVALID_REQUEST), lane), self.now))
 
+    @precondition(lambda self: any(self.running.values()))
+    @rule()
+    def tell(self):
+        lane = next(lane for lane, known in self.running.items() if known)
+        self.told.add(lane)
+        self.perform(self.session.begun(lane, self.now))
+
+    @precondition(lambda self: self.drained is None)
+    @rule()
+    def drain(self):
+        self.drained = self.now
+        self.perform(self.session.drain(self.now))
+
     @precondition(lambda self: None in self.running.values())
     @rule(fine=st.booleans())
     def answer(self, fine):
@@ -266,6 +323,7 @@ class SocketMachine(RuleBasedStateMachine):
     def end(self):
         lane = next(lane for lane, known in self.running.items() if known)
         del self.running[lane]
+        self.told.discard(lane)
         self.perform(self.session.ended(lane, self.now))
 
     @rule(seconds=st.floats(0, 20))

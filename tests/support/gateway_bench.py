@@ -8,7 +8,7 @@ import io
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 import httpx2 as httpx
@@ -18,8 +18,9 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from gateway.app import Gateway
 from gateway.hub import Pace
+from gateway.render import DELTA
 from gateway.settings import GatewaySettings
-from shared.log import Reason, escape
+from shared.log import PROLOGUE, Reason, escape
 from shared.observe import make_logger
 from shared.store.contract import Append, Claim, GatewayStore, Live, WorkerInfo, WorkerStore
 from shared.store.memory import MemoryGatewayStore, MemoryLive, MemoryServer, MemoryWorkerStore
@@ -78,6 +79,18 @@ def assert_contiguous(events: list[dict], first: int = 0) -> None:
     for event in events:
         assert event.get("first_sequence_number", event["sequence_number"]) == at
         at = event["sequence_number"] + 1
+
+
+def assert_goes_on(events: list[dict], after: int, whole: list[dict], texts: Sequence[str]) -> None:
+    """Check that ``events`` are those of ``whole`` numbered beyond ``after``; its deltas were ``texts``.
+
+    Deltas may be joined, so they are compared by their numbers and their text.
+    """
+    assert_contiguous(events, after + 1)
+    assert text_of(events) == "".join(texts[max(0, after + 1 - PROLOGUE) :])
+    assert [each for each in events if each["type"] != DELTA] == [
+        each for each in whole if each["type"] != DELTA and each["sequence_number"] > after
+    ]
 
 
 @dataclass
