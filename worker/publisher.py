@@ -167,7 +167,9 @@ class Publisher:
         for journal, answer in zip(asked, answers, strict=True):
             journal.named_at = self._now()
             before = journal.upto
-            if answer.standing is not Standing.OURS:
+            if answer.standing is Standing.UNKNOWN:
+                self._work_soon()  # its node of the Cluster is away; it stays in doubt, the others go on
+            elif answer.standing is not Standing.OURS:
                 self.drop(journal.claim.response_id, answer.standing)
             elif not journal.repair(answer.last, link):
                 self.drop(journal.claim.response_id, Standing.GONE)
@@ -213,7 +215,13 @@ class Publisher:
             return
         claim = journal.claim
         tail = Tail(journal.trailing_ids, *journal.untold_usage)
-        reply = await self._store.finish(claim, journal.upto, ending.reason, ending.message, tail)
+        try:
+            reply = await self._store.finish(claim, journal.upto, ending.reason, ending.message, tail)
+        except StoreUnavailable as error:
+            self._log.warning("store_unavailable", claim.response_id, reason=str(error))
+            journal.doubt()
+            self._work_soon()
+            return
         if reply is FinishReply.BEHIND:
             journal.doubt()
             self._work.set()
@@ -235,6 +243,10 @@ class Publisher:
 
     def _count_saved(self, journal: Journal) -> None:
         self._metrics.saved.inc(max(0, journal.claim.request.sampling.max_tokens - journal.generated))
+
+    def _work_soon(self) -> None:
+        """Try again after a pause what only a part of the store could not do."""
+        asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._work.set)
 
     def _closed(self, response_id: str) -> None:
         self._claimed_at.pop(response_id, None)

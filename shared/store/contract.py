@@ -165,6 +165,7 @@ class AppendReply(StrEnum):
     REFUSED = "refused"  # the id does not grow: ask `why`
     GONE = "gone"  # no such log: ask `why`
     STORAGE_FULL = "storage_full"  # the server is out of memory; append again later
+    LOST = "lost"  # its node of the Cluster did not answer, others did: ask `why`
 
 
 class Standing(StrEnum):
@@ -175,6 +176,7 @@ class Standing(StrEnum):
     ENDED = "ended"  # somebody ended it
     GONE = "gone"  # its log or hash was lost
     LEFT = "left"  # renew only: its last viewer left long enough ago; finish it so
+    UNKNOWN = "unknown"  # its node of the Cluster did not answer, others did: ask again
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +249,7 @@ class GatewayStore(Protocol):
         """
 
     async def attend(self, watches: Sequence[Watch]) -> Sequence[Attended | None]:
-        """Refresh attachment leases and say where each log ends; None if it is gone.
+        """Refresh attachment leases and say where each log ends; None if it is gone or cannot be asked now.
 
         The cheap look of the timer that re-checks silent readers, in one round trip for all of them.
         """
@@ -299,22 +301,22 @@ class WorkerStore(Protocol):
     async def append(self, batch: Sequence[Append], link: int | None = None) -> Sequence[AppendReply]:
         """Log and publish one step's deltas in one round trip; one reply each, in order.
 
-        With ``link`` they go out on that very link or not at all (StoreUnavailable).
+        StoreUnavailable if nobody answered; in a Cluster LOST for the nodes that did not.  With ``link`` they go out on that very link or not at all (StoreUnavailable).
         """
 
     async def why(self, claims: Sequence[Claim], link: int | None = None) -> Sequence[Why]:
         """Ask how each claim stands: after a refusal, and before the first append on a new link.
 
-        With ``link`` it is asked on that very link or not at all (StoreUnavailable): an append that goes
+        StoreUnavailable if nobody answered; in a Cluster UNKNOWN for the nodes that did not.  With ``link`` it is asked on that very link or not at all (StoreUnavailable): an append that goes
         out on the link that was asked finds the log as it was told.
         """
 
     @property
     def link(self) -> int:
-        """Number of the connection to the server; another number means `why` must be asked anew."""
+        """Number of the connection to the server, or to all nodes; a new one means `why` must be asked anew."""
 
     async def renew(self, claims: Sequence[Claim]) -> Sequence[Standing]:
-        """Extend the leases of the claims that are still ours."""
+        """Extend the leases of the claims that are still ours; UNKNOWN where a Cluster's node is away."""
 
     async def release(self, claim: Claim) -> None:
         """Hand over: make the response takeable now, without counting an attempt."""

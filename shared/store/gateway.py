@@ -21,12 +21,14 @@ from shared.store.contract import (
     Leases,
     Overloaded,
     Refused,
+    StoreUnavailable,
     Submitted,
     Watch,
     WorkerInfo,
 )
-from shared.store.link import Link, ServerError
+from shared.store.link import Server, ServerError
 from shared.store.scripts import load_scripts
+from shared.store.spread import all_of
 
 _SWEEP_TERM_MS = 1500
 _SWEEP_MOST = 256
@@ -36,7 +38,7 @@ _CONSUMER_FORGOTTEN_MS = 3_600_000
 class RedisGatewayStore:
     """GatewayStore over one link.  See the contract for what each verb promises."""
 
-    def __init__(self, link: Link, *, name: str, partitions: int = 1, leases: Leases | None = None) -> None:
+    def __init__(self, link: Server, *, name: str, partitions: int = 1, leases: Leases | None = None) -> None:
         self._link = link
         self._name = name
         self._partitions = partitions
@@ -140,18 +142,18 @@ class RedisGatewayStore:
 
     async def attend(self, watches: Sequence[Watch]) -> Sequence[Attended | None]:
         """Refresh attachments and say where each log ends."""
-        calls = []
-        for watch in watches:
-            names = keys.of_response(watch.response_id)
-            calls.append(
-                self._link.script(
-                    self._scripts["attend"],
-                    (names.hash, names.log, names.attachments),
-                    watch.watcher,
-                    self._attachment,
-                )
-            )
-        return [_attended(reply) for reply in await asyncio.gather(*calls)]
+        replies = await all_of([self._attend(watch) for watch in watches])
+        return [None if isinstance(reply, StoreUnavailable) else reply for reply in replies]
+
+    async def _attend(self, watch: Watch) -> Attended | None:
+        names = keys.of_response(watch.response_id)
+        reply = await self._link.script(
+            self._scripts["attend"],
+            (names.hash, names.log, names.attachments),
+            watch.watcher,
+            self._attachment,
+        )
+        return Attended(Status(text_of(reply[0])), int(reply[1]), int(reply[2])) if reply else None
 
     async def detach(self, response_id: str, watcher: str) -> None:
         """Say that the watcher has left; `keep` counts from now if it was the last."""
@@ -169,27 +171,32 @@ class RedisGatewayStore:
 
     async def waiting(self, model: str) -> int:
         """Count the accepted requests of the model that no worker has claimed yet."""
-        total = 0
-        for partition in range(self._partitions):
-            total += int(await self._link.command("ZCARD", keys.of_model(partition, model)[1]))
-        return total
+        sets = [keys.of_model(partition, model)[1] for partition in range(self._partitions)]
+        return sum(map(int, await asyncio.gather(*(self._link.command("ZCARD", each) for each in sets))))
 
     async def sweep(self, model: str) -> int:
-        """End what passed its deadline or was left; return how many."""
-        ended = 0
-        for partition in range(self._partitions):
-            queue, waiting, _ = keys.of_model(partition, model)
-            candidates = await self._link.script(
-                self._scripts["sweep"],
-                (keys.sweeper(partition, model), keys.deadlines(partition), waiting, queue),
-                self._name,
-                _SWEEP_TERM_MS,
-                _SWEEP_MOST,
-                _CONSUMER_FORGOTTEN_MS,
-            )
-            for candidate in dict.fromkeys(map(text_of, candidates)):
-                ended += int(await self._expire(candidate))
-        return ended
+        """End what passed its deadline or was left; return how many.
+
+        Raises StoreUnavailable after all partitions that can be reached were swept.
+        """
+        swept = await all_of([self._sweep(partition, model) for partition in range(self._partitions)])
+        for each in swept:
+            if isinstance(each, StoreUnavailable):
+                raise each
+        return sum(each for each in swept if isinstance(each, int))
+
+    async def _sweep(self, partition: int, model: str) -> int:
+        queue, waiting, _ = keys.of_model(partition, model)
+        candidates = await self._link.script(
+            self._scripts["sweep"],
+            (keys.sweeper(partition, model), keys.deadlines(partition), waiting, queue),
+            self._name,
+            _SWEEP_TERM_MS,
+            _SWEEP_MOST,
+            _CONSUMER_FORGOTTEN_MS,
+        )
+        ended = [await self._expire(each) for each in dict.fromkeys(map(text_of, candidates))]
+        return sum(map(int, ended))
 
     async def _expire(self, response_id: str) -> Any:
         return await self._link.script(
@@ -221,12 +228,6 @@ def announced(raw: bytes, now: float) -> Announced:
     """Read an announcement; ``now`` is the server's time in seconds."""
     entry = msgspec.json.decode(raw, type=_Announcement)
     return Announced(entry.info, alive=now < entry.until)
-
-
-def _attended(reply: list[Any]) -> Attended | None:
-    if not reply:
-        return None
-    return Attended(Status(text_of(reply[0])), int(reply[1]), int(reply[2]))
 
 
 def _median_seconds(times: Sequence[Any]) -> float | None:

@@ -11,16 +11,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
-from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import Connection
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
 from shared.store.contract import StoreUnavailable
+from shared.store.place import Place, open_connection, parse, place_of
 from shared.store.scripts import Script
 
 MOST_COMMANDS = 256
@@ -29,6 +36,19 @@ MOST_COMMANDS = 256
 
 class WrongLink(StoreUnavailable):
     """The command was bound to a link that is no more; it was not sent."""
+
+
+class Elsewhere(StoreUnavailable):
+    """A node of a Cluster does not serve this slot (MOVED, or ASK: only while the slot is on its way)."""
+
+    def __init__(self, host: str, port: int, *, asking: bool) -> None:
+        super().__init__("the slot lies at another node: is REDIS_URL a redis+cluster:// one?")
+        self.address = (host, port)
+        self.asking = asking
+
+
+class Unsettled(StoreUnavailable):
+    """The slot is on its way between two nodes, or has no node now; nothing was done."""
 
 
 class ServerError(Exception):
@@ -50,6 +70,33 @@ class _Call:
     script: Script | None = field(default=None)
 
 
+class Server(Protocol):
+    """What the stores need of a server: a :class:`Link`, or many of them to a Cluster's nodes."""
+
+    @property
+    def number(self) -> int:
+        """Grows with every new connection."""
+
+    async def command(self, *arguments: Any, key: str | None = None, link: int | None = None) -> Any:
+        """Send one command and return its reply.
+
+        In a Cluster it goes to the node of ``key``, by default its second argument; one without goes to the
+        node that knows the workers.  Raises StoreUnavailable if the reply was lost, ServerError if the
+        reply is an error.
+        """
+
+    async def script(
+        self, script: Script, keys: tuple[str, ...], *arguments: Any, link: int | None = None
+    ) -> Any:
+        """Run a script, in a Cluster at the node of its first key; raises as :meth:`command`."""
+
+    async def primaries(self) -> Sequence[Link]:
+        """Return a link to each server that holds keys."""
+
+    async def close(self) -> None:
+        """Close the connection; commands on their way fail."""
+
+
 class Link:
     """A connection with automatic pipelining.
 
@@ -57,28 +104,35 @@ class Link:
     that very connection or not at all.
     """
 
-    def __init__(self, pool: ConnectionPool, *, timeout: float = 5.0) -> None:
+    def __init__(self, place: Place, *, timeout: float = 5.0) -> None:
         self.number = 0
-        self._connection: Connection = pool.make_connection()  # type: ignore[no-untyped-call] # redis-py types it so
+        self._place = place
+        self._connection: Connection | None = None
         self._timeout = timeout
         self._calls: deque[_Call] = deque()
         self._wake = asyncio.Event()
-        self._closed = False
+        self._closed = self._busy = False
         self._task = asyncio.create_task(self._run(), name="redis-link")
 
     @classmethod
     def to(cls, url: str, *, timeout: float = 5.0) -> Link:
-        """Make a link to ``redis://``, ``rediss://`` or ``unix://``; it connects with the first command."""
-        pool = ConnectionPool.from_url(
-            url, retry=None, retry_on_error=[], socket_connect_timeout=timeout, health_check_interval=0
-        )
-        return cls(pool, timeout=timeout)
+        """Make a link to a server alone or under Sentinel; it connects with the first command.
 
-    async def command(self, *arguments: Any, link: int | None = None) -> Any:
+        Raises BadAddress if the URL is none of these.
+        """
+        return cls(place_of(parse(url)), timeout=timeout)
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection stands."""
+        return self._connection is not None and bool(self._connection.is_connected)
+
+    async def command(self, *arguments: Any, key: str | None = None, link: int | None = None) -> Any:
         """Send one command and return its reply.
 
         Raises StoreUnavailable if the reply was lost, ServerError if the reply is an error.
         """
+        del key  # there is one server
         return await self._put(_Call(arguments, self._future(), link))
 
     async def script(
@@ -88,6 +142,17 @@ class Link:
         call = _Call(("EVALSHA", script.sha, len(keys), *keys, *arguments), self._future(), link, script)
         return await self._put(call)
 
+    async def asking(self, arguments: tuple[Any, ...], script: Script | None = None) -> Any:
+        """Send one command to a Cluster's node that is just taking its slot over (ASK)."""
+        self._put(_Call(("ASKING",), self._future(), None)).add_done_callback(_forget)
+        call = _Call(arguments, self._future(), None)
+        # A digest that is not known there would need a second try, which is not ASKING any more.
+        return await self._put(call if script is None else _with_source(replace(call, script=script)))
+
+    async def primaries(self) -> Sequence[Link]:
+        """Return this link: there is one server."""
+        return (self,)
+
     async def connect(self) -> int:
         """Make sure of a connection and return its number."""
         await self.command("PING")
@@ -96,6 +161,7 @@ class Link:
     async def close(self) -> None:
         """Close the connection; commands on their way fail."""
         self._closed = True
+        self._wake.set()  # a client library that connects just now may swallow the cancellation
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
@@ -108,27 +174,39 @@ class Link:
     def _put(self, call: _Call) -> asyncio.Future[Any]:
         if self._closed:
             call.future.set_exception(StoreUnavailable("the link was closed"))
-        else:
-            self._calls.append(call)
-            self._wake.set()
+            return call.future
+        if call.link is not None and not self._stands(call.link):
+            # It can never be sent.  It must not wait for a server that hangs either: others go on meanwhile.
+            call.future.set_exception(WrongLink("the connection has changed"))
+            if self.connected or self._calls or self._busy:
+                return call.future
+            self._put(_Call(("PING",), self._future(), None)).add_done_callback(_forget)
+            return call.future
+        self._calls.append(call)
+        self._wake.set()
         return call.future
 
+    def _stands(self, number: int) -> bool:
+        return number == self.number and self.connected
+
     async def _run(self) -> None:
-        while True:
+        while not self._closed:
             await self._wake.wait()
             self._wake.clear()
-            while self._calls:
+            while self._calls and not self._closed:
                 count = min(len(self._calls), MOST_COMMANDS)
+                self._busy = True
                 await self._round([self._calls.popleft() for _ in range(count)])
+                self._busy = False
 
     async def _round(self, calls: list[_Call]) -> None:
         """Send one packet and settle its calls; a lost connection fails what has no reply yet."""
         try:
             async with asyncio.timeout(self._timeout):
-                await self._ensure()
+                connection = await self._ensure()
                 calls = self._bound_here(calls)
-                await self._exchange(calls)
-        except (RedisConnectionError, RedisTimeoutError, RedisError, OSError, TimeoutError) as error:
+                await self._exchange(connection, calls)
+        except (RedisError, OSError, TimeoutError) as error:
             await self._drop(
                 StoreUnavailable(f"Redis does not answer: {error or type(error).__name__}"), calls
             )
@@ -136,10 +214,11 @@ class Link:
             await self._drop(StoreUnavailable("the link was closed"), calls)
             raise
 
-    async def _ensure(self) -> None:
-        if not self._connection.is_connected:
-            await self._connection.connect()  # type: ignore[no-untyped-call] # redis-py types it so
+    async def _ensure(self) -> Connection:
+        if self._connection is None or not self.connected:
+            self._connection = await open_connection(self._place, self._timeout)
             self.number += 1
+        return self._connection
 
     def _bound_here(self, calls: list[_Call]) -> list[_Call]:
         here = []
@@ -150,41 +229,67 @@ class Link:
                 call.future.set_exception(WrongLink("the connection has changed"))
         return here
 
-    async def _exchange(self, calls: list[_Call]) -> None:
-        connection = self._connection
+    async def _exchange(self, connection: Connection, calls: list[_Call]) -> None:
         await connection.send_packed_command(
             connection.pack_commands([call.arguments for call in calls]), check_health=False
         )
-        unknown = [call for call in calls if not await self._settle(call)]
+        unknown = [call for call in calls if not await _settle(connection, call)]
         if unknown:
-            await self._exchange([_with_source(call) for call in unknown])
-
-    async def _settle(self, call: _Call) -> bool:
-        """Read one reply into its future; False if the server does not know the script."""
-        try:
-            reply = await self._connection.read_response(disconnect_on_error=False)
-        except NoScriptError:
-            return False
-        except ResponseError as error:
-            if not call.future.done():
-                call.future.set_exception(ServerError(str(error)))
-        else:
-            if not call.future.done():
-                call.future.set_result(reply)
-        return True
+            await self._exchange(connection, [_with_source(call) for call in unknown])
 
     async def _drop(self, error: StoreUnavailable, calls: list[_Call]) -> None:
         for call in calls:
             if not call.future.done():
                 call.future.set_exception(error)
         with contextlib.suppress(RedisError, OSError, TimeoutError):
-            await self._connection.disconnect(nowait=True)
+            if self._connection is not None:
+                await self._connection.disconnect(nowait=True)
 
     def _fail_all(self, error: StoreUnavailable) -> None:
         while self._calls:
             call = self._calls.popleft()
             if not call.future.done():
                 call.future.set_exception(error)
+
+
+async def _settle(connection: Connection, call: _Call) -> bool:
+    """Read one reply into its future; False if the server does not know the script.
+
+    Raises ReadOnlyError if the server has become a replica: the link must find the new primary.
+    """
+    try:
+        reply = await connection.read_response(disconnect_on_error=False)
+    except NoScriptError:
+        return False
+    except ReadOnlyError:
+        raise
+    except ResponseError as error:
+        if not call.future.done():
+            call.future.set_exception(_judge(error))
+    else:
+        if not call.future.done():
+            call.future.set_result(reply)
+    return True
+
+
+_PASSING = ("NOREPLICAS", "MISCONF", "BUSY", "MASTERDOWN", "UNBLOCKED")
+"""Beginnings of errors that say that the server cannot do it now; nothing was done."""
+
+
+def _judge(error: ResponseError) -> StoreUnavailable | ServerError:
+    if isinstance(error, AskError):  # MOVED is one too
+        return Elsewhere(error.host, error.port, asking=type(error) is AskError)
+    if isinstance(error, TryAgainError | ClusterDownError):
+        return Unsettled(f"Redis cannot serve this now: {error}")
+    if str(error).startswith(_PASSING):
+        return StoreUnavailable(f"Redis refuses for now: {error}")
+    return ServerError(str(error))
+
+
+def _forget(future: asyncio.Future[Any]) -> None:
+    """Take note of a reply that nobody waits for."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _with_source(call: _Call) -> _Call:

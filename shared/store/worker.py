@@ -12,6 +12,7 @@ from shared.log import STATUS_OF, Entry, Kind, Reason, partition_of
 from shared.request import decode
 from shared.store import keys
 from shared.store.codec import append_arguments, decode_entry, encode_ids, encode_usage, text_of
+from shared.store.connect import listen
 from shared.store.contract import (
     Append,
     AppendReply,
@@ -19,14 +20,15 @@ from shared.store.contract import (
     FinishReply,
     Leases,
     Standing,
+    StoreUnavailable,
     Tail,
     Why,
     WorkerInfo,
 )
 from shared.store.gateway import announcement
-from shared.store.link import Link, ServerError
-from shared.store.live import ChannelReader
+from shared.store.link import Server, ServerError
 from shared.store.scripts import load_scripts
+from shared.store.spread import all_of, spread
 
 MOST_ATTEMPTS = 3
 """Deaths in a row, without progress, after which a response is not tried again."""
@@ -47,7 +49,7 @@ class RedisWorkerStore:
 
     def __init__(  # noqa: PLR0913 - what a worker is, said once by app.py
         self,
-        link: Link,
+        link: Server,
         url: str,
         *,
         worker: str,
@@ -58,7 +60,7 @@ class RedisWorkerStore:
     ) -> None:
         self._link = link
         self._rung = asyncio.Event()
-        self._bell_reader = ChannelReader(url, lambda _channel, _message: self._rung.set(), self._rung.set)
+        self._bell_reader = listen(url, lambda _channel, _message: self._rung.set(), self._rung.set)
         self._bell_reader.start()
         self._worker = worker
         self._model = model
@@ -78,21 +80,52 @@ class RedisWorkerStore:
     # ---- taking ----
 
     async def claim(self, room: int, solo: Callable[[], bool]) -> Sequence[Claim]:
-        """Take up to ``room`` responses: handed-over ones before waiting ones."""
+        """Take up to ``room`` responses: handed-over ones before waiting ones.
+
+        What was claimed before a server was lost is returned, not forgotten.
+        """
         claims: list[Claim] = []
-        for mode in ("handed", "new"):
-            for partition in self._rotated():
-                if len(claims) < room:
-                    await self._claim_from(partition, mode, room, solo, claims)
-                if any(claim.attempts > 1 for claim in claims):
-                    return claims
+        handed, waiting, problem = await self._look()
+        again = "all" if self._idle_times_trusted() else "handed"
+        for partition, mode in [(p, again) for p in handed] + [(p, "new") for p in waiting]:
+            if len(claims) >= room or any(claim.attempts > 1 for claim in claims):
+                break
+            try:
+                await self._claim_from(partition, mode, room, solo, claims)
+            except StoreUnavailable as error:
+                problem = error
+        if problem is not None and not claims:
+            raise problem
         return claims
+
+    async def _look(self) -> tuple[list[int], list[int], StoreUnavailable | None]:
+        """Return the partitions to take handed-over and lapsed entries from, and those to take new ones from.
+
+        One partition needs no look; many are looked at in one round trip, since most have nothing.
+        """
+        partitions = self._rotated()
+        if len(partitions) == 1:
+            return partitions, partitions, None
+        looks = await all_of(
+            [
+                self._link.script(
+                    self._scripts["look"], (keys.of_model(partition, self._model)[0],), self._lease
+                )
+                for partition in partitions
+            ]
+        )
+        handed, waiting, problem = [], [], None
+        for partition, look in zip(partitions, looks, strict=True):
+            if isinstance(look, StoreUnavailable):
+                problem = look
+                continue
+            handed += [partition] if look[0] else []
+            waiting += [partition] if look[1] else []
+        return handed, waiting, problem
 
     async def _claim_from(
         self, partition: int, mode: str, room: int, solo: Callable[[], bool], claims: list[Claim]
     ) -> None:
-        if mode == "handed" and self._idle_times_trusted():
-            mode = "all"
         for queue_id, response_id in await self._take(partition, mode, room - len(claims)):
             alone = solo() and not claims
             claim = await self._claim_one(queue_id, response_id, alone)
@@ -130,7 +163,7 @@ class RedisWorkerStore:
     async def _make_group(self, queue: str) -> None:
         """Make the group at 0: what was accepted before any worker came is not missed."""
         try:
-            await self._link.command("XGROUP", "CREATE", queue, keys.GROUP, "0", "MKSTREAM")
+            await self._link.command("XGROUP", "CREATE", queue, keys.GROUP, "0", "MKSTREAM", key=queue)
         except ServerError as error:
             if "BUSYGROUP" not in str(error):
                 raise
@@ -178,6 +211,13 @@ class RedisWorkerStore:
 
     async def append(self, batch: Sequence[Append], link: int | None = None) -> Sequence[AppendReply]:
         """Log and publish one step's deltas in one round trip; one reply each, in order."""
+
+        async def append(part: Sequence[Append]) -> Sequence[AppendReply]:
+            return await self._append(part, link)
+
+        return await spread(batch, lambda each: partition_of(each.response_id), append, AppendReply.LOST)
+
+    async def _append(self, batch: Sequence[Append], link: int | None) -> Sequence[AppendReply]:
         names: list[str] = []
         arguments: list[str] = []
         for append in batch:
@@ -194,6 +234,13 @@ class RedisWorkerStore:
 
     async def why(self, claims: Sequence[Claim], link: int | None = None) -> Sequence[Why]:
         """Ask how each claim stands."""
+
+        async def why(part: Sequence[Claim]) -> Sequence[Why]:
+            return await self._why(part, link)
+
+        return await spread(claims, _partition, why, Why(Standing.UNKNOWN, 0))
+
+    async def _why(self, claims: Sequence[Claim], link: int | None) -> Sequence[Why]:
         names: list[str] = []
         for claim in claims:
             response = keys.of_response(claim.response_id)
@@ -205,20 +252,20 @@ class RedisWorkerStore:
 
     async def renew(self, claims: Sequence[Claim]) -> Sequence[Standing]:
         """Extend the leases of the claims that are still ours."""
-        calls = [
-            self._link.script(
-                self._scripts["renew"],
-                self._keys(claim.response_id),
-                self._worker,
-                claim.nonce,
-                claim.queue_id,
-                _ms(self._leases.attachment),
-                _ms(self._leases.retention),
-            )
-            for claim in claims
-        ]
-        replies = await asyncio.gather(*calls)
-        return [_STANDINGS[int(reply)] for reply in replies]
+        replies = await all_of([self._renew(claim) for claim in claims])
+        return [Standing.UNKNOWN if isinstance(each, StoreUnavailable) else each for each in replies]
+
+    async def _renew(self, claim: Claim) -> Standing:
+        reply = await self._link.script(
+            self._scripts["renew"],
+            self._keys(claim.response_id),
+            self._worker,
+            claim.nonce,
+            claim.queue_id,
+            _ms(self._leases.attachment),
+            _ms(self._leases.retention),
+        )
+        return _STANDINGS[int(reply)]
 
     async def release(self, claim: Claim) -> None:
         """Hand over: make the response takeable now, without counting an attempt."""
@@ -286,6 +333,10 @@ class RedisWorkerStore:
     def _keys(self, response_id: str) -> tuple[str, ...]:
         partition = partition_of(response_id)
         return (*keys.of_response(response_id).all, *keys.of_model(partition, self._model))
+
+
+def _partition(claim: Claim) -> int:
+    return partition_of(claim.response_id)
 
 
 def _append_reply(reply: Any) -> AppendReply:

@@ -1,8 +1,8 @@
 #!lua
 -- Make up to `count` queue entries pending for this worker: handed-over ones first, then those whose lease
--- ran out, then new ones.  A claim of each must follow.
+-- ran out; or new ones.  A claim of each must follow.
 -- KEYS  1 queue
--- ARGV  1 worker  2 lease ms  3 count  4 'all' | 'handed' (idle times are not to be trusted) | 'new' (only new ones)
+-- ARGV  1 worker  2 lease ms  3 count  4 'all' | 'handed' (idle times are not to be trusted) | 'new'
 -- reply {queue id, response id, ...}
 --
 -- Idle time runs while the server is down, so after a new link every lease looks expired: for one lease only
@@ -31,8 +31,8 @@ end
 if ARGV[4] == 'all' and room() > 0 then
   add(redis.call('XAUTOCLAIM', queue, 'w', worker, lease, '0-0', 'COUNT', room())[2])
 end
-if room() > 0 then
-  local fresh = redis.call('XREADGROUP', 'GROUP', 'w', worker, 'COUNT', room(), 'STREAMS', queue, '>')
+if ARGV[4] == 'new' then
+  local fresh = redis.call('XREADGROUP', 'GROUP', 'w', worker, 'COUNT', count, 'STREAMS', queue, '>')
   if fresh then add(fresh[1][2]) end
 end
 return taken

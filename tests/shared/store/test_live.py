@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from shared.store.connect import listen
 from shared.store.link import Link
-from shared.store.live import ChannelReader
 
 
 class Heard:
@@ -15,7 +15,7 @@ class Heard:
     def __init__(self, url: str) -> None:
         self.messages: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
         self.links: asyncio.Queue[None] = asyncio.Queue()
-        self.reader = ChannelReader(url, self._message, lambda: self.links.put_nowait(None))
+        self.reader = listen(url, self._message, lambda: self.links.put_nowait(None))
         self.reader.start()
 
     def _message(self, channel: bytes, data: bytes) -> None:

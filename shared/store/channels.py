@@ -1,0 +1,333 @@
+"""Sharded Pub/Sub: one subscriber connection per process and server, read by hiredis inside an asyncio protocol.
+
+A client library's Pub/Sub loop costs about nine times as much per message and reconnects without a word.
+Here every new link is said aloud, since whatever was published between two links has been missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import ssl
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import hiredis
+from redis.crc import key_slot
+from redis.exceptions import RedisError
+
+from shared.store.place import Options, Place
+
+OnMessage = Callable[[bytes, bytes], None]
+_BATCH = 512
+"""Channels in one SSUBSCRIBE."""
+_PING_SECONDS = 5.0
+_SILENT_SECONDS = 15.0
+_FIRST_DELAY, _MOST_DELAY = 0.05, 2.0
+
+
+class Channels(Protocol):
+    """Subscriptions to sharded channels, which come back by themselves.
+
+    They are made with two callbacks: ``on_message(channel, data)`` for each message, in the order of the
+    link, and ``on_link()`` when subscriptions stand again and messages may have been missed before.
+    """
+
+    @property
+    def connected(self) -> bool:
+        """Whether a link stands to every server that is listened to."""
+
+    def start(self) -> None:
+        """Begin to connect."""
+
+    async def close(self) -> None:
+        """End the connection and everybody's wait for it."""
+
+    def want(self, channels: Iterable[bytes]) -> None:
+        """Subscribe without waiting for the confirmation."""
+
+    async def subscribe(self, channel: bytes) -> None:
+        """Return once the server has confirmed the subscription, be it on a later link."""
+
+    def unsubscribe(self, channel: bytes) -> None:
+        """Stop listening."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overseer:
+    """Who looks after one of a Cluster's readers, and decides which reader a channel belongs to."""
+
+    confirmed: Callable[[bytes], None]
+    displaced: Callable[[Iterable[bytes]], None]
+    """The server does not serve these channels any more, or the link to it is lost."""
+
+
+class ChannelReader:
+    """Channels of one server over one connection."""
+
+    def __init__(
+        self,
+        place: Place,
+        on_message: OnMessage,
+        on_link: Callable[[], None] = lambda: None,
+        overseer: Overseer | None = None,
+    ) -> None:
+        self.links = 0
+        self._place = place
+        self._overseer = overseer
+        self._on_message = on_message
+        self._on_link = on_link
+        self._wanted: set[bytes] = set()
+        self._confirmed: set[bytes] = set()
+        self._waiters: dict[bytes, asyncio.Future[None]] = {}
+        self._outgoing: dict[bytes, bytes] = {}
+        self._flushing = False
+        self._protocol: _Subscriber | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._task = asyncio.create_task(self._keep_connected(), name="redis-live")
+
+    async def close(self) -> None:
+        """End the connection and everybody's wait for it."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        for waiter in self._waiters.values():
+            waiter.cancel()
+
+    def want(self, channels: Iterable[bytes]) -> None:
+        """Subscribe without waiting for the confirmation."""
+        for channel in channels:
+            if channel not in self._wanted:
+                self._wanted.add(channel)
+                self._send(b"SSUBSCRIBE", channel)
+
+    async def subscribe(self, channel: bytes) -> None:
+        """Return once the server has confirmed the subscription, be it on a later link."""
+        self.want([channel])
+        if channel in self._confirmed:
+            return
+        waiter = self._waiters.get(channel)
+        if waiter is None:
+            waiter = self._waiters[channel] = asyncio.get_running_loop().create_future()
+        await asyncio.shield(waiter)
+
+    def again(self, channel: bytes) -> None:
+        """Ask for a channel once more that the server has let go."""
+        if channel in self._wanted and channel not in self._confirmed:
+            self._send(b"SSUBSCRIBE", channel)
+
+    def unsubscribe(self, channel: bytes) -> None:
+        """Stop listening."""
+        if channel in self._wanted:
+            self._wanted.discard(channel)
+            self._confirmed.discard(channel)
+            waiter = self._waiters.pop(channel, None)
+            if waiter is not None:
+                waiter.cancel()
+            self._send(b"SUNSUBSCRIBE", channel)
+
+    @property
+    def connected(self) -> bool:
+        """Whether a link stands."""
+        return self._protocol is not None
+
+    # ---- the link ----
+
+    async def _keep_connected(self) -> None:
+        delay = _FIRST_DELAY
+        while True:
+            try:
+                protocol, options = await self._connect()
+            except (OSError, TimeoutError, RedisError):
+                self._tell_displaced(self._wanted)
+                await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+                delay = min(delay * 2, _MOST_DELAY)
+                continue
+            delay = _FIRST_DELAY
+            try:
+                await self._watch(protocol, options)
+            finally:
+                self._protocol = None
+                self._confirmed.clear()
+                protocol.abort()
+                self._tell_displaced(self._wanted)
+
+    async def _connect(self) -> tuple[_Subscriber, Options]:
+        loop = asyncio.get_running_loop()
+
+        def factory() -> _Subscriber:
+            return _Subscriber(self._received, self._refused)
+
+        async with asyncio.timeout(5):
+            options = await self._place.find()
+            if "path" in options:
+                _, protocol = await loop.create_unix_connection(factory, options["path"])
+            else:
+                _, protocol = await loop.create_connection(
+                    factory, options.get("host", "localhost"), options.get("port", 6379), ssl=_tls(options)
+                )
+        self._begin(protocol, options)
+        return protocol, options
+
+    def _begin(self, protocol: _Subscriber, options: Options) -> None:
+        self.links += 1
+        self._protocol = protocol
+        if "password" in options:
+            protocol.send(b"AUTH", options.get("username") or "default", options["password"])
+        if self._place.moves:
+            protocol.send(b"ROLE")
+        wanted = sorted(self._wanted)
+        self._outgoing.clear()
+        for batch in _batches(wanted):
+            protocol.send(b"SSUBSCRIBE", *batch)
+        if not wanted:
+            self._stands()
+
+    async def _watch(self, protocol: _Subscriber, options: Options) -> None:
+        """Return when the link is lost, has been silent for too long, or leads to a former primary."""
+        loop = asyncio.get_running_loop()
+        while not protocol.lost.done():
+            if loop.time() - protocol.heard_at > _SILENT_SECONDS:
+                return
+            protocol.send(b"PING")
+            await asyncio.wait([protocol.lost], timeout=_PING_SECONDS)
+            if self._place.moves and await self._has_moved(options):
+                return
+
+    async def _has_moved(self, options: Options) -> bool:
+        try:
+            return await self._place.find() != options
+        except (OSError, TimeoutError, RedisError):
+            return False  # nobody knows better
+
+    def _received(self, reply: list[Any]) -> None:
+        kind = reply[0]
+        if kind == b"smessage":
+            self._on_message(reply[1], reply[2])
+        elif kind == b"ssubscribe":
+            self._confirm(reply[1])
+        elif kind == b"sunsubscribe" and reply[1] in self._wanted:
+            # The slot moved away, or a late answer to an older wish: ask again.
+            self._confirmed.discard(reply[1])
+            if self._overseer is None:
+                self._send(b"SSUBSCRIBE", reply[1])
+            else:
+                self._tell_displaced([reply[1]])
+        elif kind == b"slave" and self._protocol is not None:
+            self._protocol.abort()  # Sentinel names it already, but it is not the primary yet
+
+    def _refused(self, error: str) -> bool:
+        """Say whether an error is a Cluster's way to say that channels are served elsewhere."""
+        if self._overseer is None or not error.startswith(("MOVED ", "ASK ", "CLUSTERDOWN", "TRYAGAIN")):
+            return False
+        unserved = self._wanted - self._confirmed
+        if error.startswith(("MOVED ", "ASK ")):
+            slot = int(error.split(" ")[1])
+            unserved = {channel for channel in unserved if key_slot(channel) == slot}
+        self._tell_displaced(unserved)
+        return True
+
+    def _tell_displaced(self, channels: Iterable[bytes]) -> None:
+        if self._overseer is not None:
+            self._overseer.displaced(tuple(channels))
+
+    def _confirm(self, channel: bytes) -> None:
+        if channel not in self._wanted:
+            return
+        all_stood = self._confirmed == self._wanted
+        self._confirmed.add(channel)
+        if self._overseer is not None:
+            self._overseer.confirmed(channel)
+        waiter = self._waiters.pop(channel, None)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+        if self._confirmed == self._wanted and not all_stood:
+            self._stands()
+
+    def _stands(self) -> None:
+        """Say once per link that all wanted subscriptions stand."""
+        protocol = self._protocol
+        if protocol is not None and not protocol.announced:
+            protocol.announced = True
+            self._on_link()
+
+    def _send(self, verb: bytes, channel: bytes) -> None:
+        """Gather what is asked within one turn of the loop into one command per verb."""
+        self._outgoing[channel] = verb
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        outgoing, self._outgoing = self._outgoing, {}
+        if self._protocol is None:
+            return  # the next link subscribes to all that is wanted
+        for verb in (b"SUNSUBSCRIBE", b"SSUBSCRIBE"):
+            channels = [channel for channel, asked in outgoing.items() if asked == verb]
+            for batch in _batches(channels):
+                self._protocol.send(verb, *batch)
+
+
+class _Subscriber(asyncio.Protocol):
+    """The bytes of one link."""
+
+    def __init__(self, received: Callable[[list[Any]], None], refused: Callable[[str], bool]) -> None:
+        self._received = received
+        self._refused = refused
+        self._reader = hiredis.Reader()
+        self._transport: asyncio.Transport | None = None
+        self.announced = False
+        loop = asyncio.get_running_loop()
+        self._time = loop.time
+        self.lost: asyncio.Future[None] = loop.create_future()
+        self.heard_at = loop.time()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment] # a stream protocol is given a Transport
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_at = self._time()
+        reader = self._reader
+        reader.feed(data)
+        while (reply := reader.gets()) is not False:
+            if isinstance(reply, list):
+                self._received(reply)
+            elif isinstance(reply, hiredis.ReplyError) and not self._refused(str(reply)):
+                self.abort()  # AUTH refused, or the server is loading: the next link tries again
+                return
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        if not self.lost.done():
+            self.lost.set_result(None)
+
+    def send(self, *arguments: str | bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(hiredis.pack_command(arguments))  # type: ignore[arg-type] # its stub says a tuple of one
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def _batches(channels: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Split into commands: each within one slot, for a Cluster refuses others, and none too long."""
+    by_slot: dict[int, list[bytes]] = {}
+    for channel in channels:
+        by_slot.setdefault(key_slot(channel), []).append(channel)
+    for same in by_slot.values():
+        for start in range(0, len(same), _BATCH):
+            yield same[start : start + _BATCH]
+
+
+def _tls(options: Options) -> ssl.SSLContext | None:
+    """Return a verifying TLS context for ``rediss://`` (optionally with ``ssl_ca_certs``), else None."""
+    if "ssl" not in getattr(options.get("connection_class"), "__name__", "").lower():
+        return None
+    return ssl.create_default_context(cafile=options.get("ssl_ca_certs"))

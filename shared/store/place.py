@@ -1,0 +1,211 @@
+"""Where the server is: one URL for a server alone, one under Sentinel, and a Cluster.
+
+| URL | server |
+|---|---|
+| ``redis://``, ``rediss://``, ``unix://`` | one server |
+| ``redis+sentinel://host:port,host:port/service`` | the primary that the Sentinels name at the moment |
+| ``redis+cluster://host:port,host:port`` | a Cluster, found by any of its nodes |
+
+``rediss+`` in front instead of ``redis+`` speaks TLS to all of them.  User, password and options stand where
+they stand in a ``redis://`` URL; ``sentinel_username`` and ``sentinel_password`` are options of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from redis.asyncio.connection import Connection, parse_url
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+
+Options = Mapping[str, Any]
+"""What redis-py's connections are made from: host and port or path, credentials, TLS."""
+
+_FORMS = (
+    "redis://host:port, rediss://host:port, unix:///path, redis+sentinel://host:port,host:port/service "
+    "or redis+cluster://host:port,host:port"
+)
+_SENTINEL_PORT = 26379
+_SENTINEL_SECONDS = 1.0
+"""What one Sentinel gets to answer before the next is asked."""
+
+
+class BadAddress(ValueError):
+    """The URL cannot be used; its text is a sentence that never shows the URL (it may hold a password)."""
+
+
+class Kind(StrEnum):
+    """How the store is served."""
+
+    ALONE = "alone"
+    SENTINEL = "sentinel"
+    CLUSTER = "cluster"
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """What a URL says."""
+
+    kind: Kind
+    hosts: tuple[Options, ...]
+    service: str = ""
+    """Under Sentinel: the name of the primary."""
+
+
+class Place(Protocol):
+    """Where one connection goes to; asked anew for each."""
+
+    @property
+    def moves(self) -> bool:
+        """Whether another server may stand there at another time."""
+
+    async def find(self) -> Options:
+        """Say what to connect to now.  Raises OSError or RedisError if nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A server at a fixed address."""
+
+    options: Options
+    moves: bool = False
+
+    async def find(self) -> Options:
+        """Return the address."""
+        return self.options
+
+
+@dataclass(frozen=True, slots=True)
+class Primary:
+    """The primary of a service, as Sentinels know it."""
+
+    sentinels: Sequence[Options]
+    service: str
+    moves: bool = True
+
+    async def find(self) -> Options:
+        """Ask one Sentinel after the other."""
+        problem = "no Sentinel answers"
+        for sentinel in self.sentinels:
+            try:
+                async with asyncio.timeout(_SENTINEL_SECONDS):
+                    address = await _ask_sentinel(sentinel, self.service)
+            except (RedisError, OSError, TimeoutError):
+                continue
+            if address is not None:
+                return _without_sentinel_options(sentinel) | {"host": address[0], "port": address[1]}
+            problem = f"no Sentinel knows a primary called {self.service!r}"
+        raise RedisConnectionError(problem)
+
+
+def parse(url: str) -> Topology:
+    """Read a URL.  Raises BadAddress with a sentence."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise BadAddress(f"REDIS_URL is no URL: use {_FORMS}.") from None
+    scheme, _, kind = parts.scheme.partition("+")
+    if not kind:
+        return Topology(Kind.ALONE, (_options(url),))
+    if kind not in (Kind.SENTINEL, Kind.CLUSTER) or scheme not in ("redis", "rediss"):
+        raise BadAddress(f"REDIS_URL has the scheme {parts.scheme!r}: use {_FORMS}.")
+    login, at, names = parts.netloc.rpartition("@")
+    service, _, database = parts.path.strip("/").partition("/")
+    hosts = tuple(
+        _options(f"{scheme}://{login}{at}{name}/{database}?{parts.query}") for name in names.split(",")
+    )
+    if not all(host.get("host") for host in hosts):
+        raise BadAddress(f"REDIS_URL names no host, or an empty one: use {_FORMS}.")
+    if kind == Kind.CLUSTER:
+        if service:
+            raise BadAddress("REDIS_URL names a database, but a Cluster has only one: leave the path away.")
+        return Topology(Kind.CLUSTER, hosts)
+    if not service:
+        raise BadAddress("REDIS_URL names no service: write redis+sentinel://host:port/service.")
+    return Topology(Kind.SENTINEL, hosts, service)
+
+
+def place_of(topology: Topology) -> Place:
+    """Return where the one server is.  Raises BadAddress for a Cluster: it has many."""
+    if topology.kind is Kind.CLUSTER:
+        raise BadAddress("A Cluster is not at one place.")
+    if topology.kind is Kind.SENTINEL:
+        return Primary(
+            [{"port": _SENTINEL_PORT} | dict(options) for options in topology.hosts], topology.service
+        )
+    return Fixed(topology.hosts[0])
+
+
+async def open_connection(place: Place, seconds: float) -> Connection:
+    """Connect to what stands there now; where it may move, make sure that it is a primary.
+
+    Raises OSError, TimeoutError or RedisError.
+    """
+    connection = _connection(await place.find(), seconds)
+    try:
+        await connection.connect()  # type: ignore[no-untyped-call] # redis-py types it so
+        if place.moves:
+            await _is_primary(connection)
+    except BaseException:
+        await _close(connection)
+        raise
+    return connection
+
+
+async def _is_primary(connection: Connection) -> None:
+    await connection.send_command("ROLE")
+    role = await connection.read_response()
+    if role[0] != b"master":
+        raise RedisConnectionError("the server that Sentinel names is not the primary yet")
+
+
+async def _ask_sentinel(options: Options, service: str) -> tuple[str, int] | None:
+    login = {
+        name.removeprefix("sentinel_"): value
+        for name, value in options.items()
+        if name in ("sentinel_username", "sentinel_password")
+    }
+    bare = {
+        name: value
+        for name, value in _without_sentinel_options(options).items()
+        if name not in ("username", "password", "db")
+    }
+    connection = _connection(bare | login, _SENTINEL_SECONDS)
+    try:
+        await connection.connect()  # type: ignore[no-untyped-call] # redis-py types it so
+        await connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
+        reply = await connection.read_response()
+    finally:
+        await _close(connection)
+    return (reply[0].decode(), int(reply[1])) if reply else None
+
+
+def _connection(options: Options, seconds: float) -> Connection:
+    arguments = dict(options)
+    kind: type[Connection] = arguments.pop("connection_class", Connection)
+    return kind(
+        **arguments, retry=None, retry_on_error=[], socket_connect_timeout=seconds, health_check_interval=0
+    )
+
+
+async def _close(connection: Connection) -> None:
+    with contextlib.suppress(RedisError, OSError, TimeoutError):
+        await connection.disconnect(nowait=True)
+
+
+def _without_sentinel_options(options: Options) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if not name.startswith("sentinel_")}
+
+
+def _options(url: str) -> Options:
+    try:
+        options: Options = parse_url(url)
+    except (ValueError, ResponseError):
+        raise BadAddress(f"REDIS_URL cannot be read: use {_FORMS}.") from None
+    return options
