@@ -128,23 +128,31 @@ class Intake:
         )
 
     async def _renew(self) -> None:
-        if self._engine_moves():
-            await self._store.announce(
-                WorkerInfo(
-                    worker=self._info.worker,
-                    model=self._info.model,
-                    build=self._info.build,
-                    context_length=self._info.context_length,
-                    slots=self._info.slots,
-                    running=len(self._publisher.journals),
-                    draining=self._draining,
-                    created=self._info.created,
-                )
-            )
+        if not self._engine_moves():
+            return
+        # At the same time: in a Cluster the node that knows the workers may be away, and the leases not.
+        announcing = asyncio.create_task(self._announce())
+        try:
             journals = self._journals()
             standings = await self._store.renew([journal.claim for journal in journals])
             for journal, standing in zip(journals, standings, strict=True):
                 self._obey(journal, standing)
+        finally:
+            await announcing
+
+    async def _announce(self) -> None:
+        await self._store.announce(
+            WorkerInfo(
+                worker=self._info.worker,
+                model=self._info.model,
+                build=self._info.build,
+                context_length=self._info.context_length,
+                slots=self._info.slots,
+                running=len(self._publisher.journals),
+                draining=self._draining,
+                created=self._info.created,
+            )
+        )
 
     def _engine_moves(self) -> bool:
         """Say whether the engine took a step since the last look, or has nothing to do.
@@ -159,7 +167,7 @@ class Intake:
     def _obey(self, journal: Journal, standing: Standing) -> None:
         if standing is Standing.LEFT:
             self._publisher.end(journal.claim.response_id, Reason.LEFT)
-        elif standing is not Standing.OURS:
+        elif standing not in (Standing.OURS, Standing.UNKNOWN):
             self._publisher.drop(journal.claim.response_id, standing)
 
     async def _release(self, claim: Claim) -> None:
