@@ -17,10 +17,10 @@ PAGE_SOURCES := $(shell find frontend \( -name node_modules -o -name dist \) -pr
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup up test lint types bench clean debian
+.PHONY: help setup up test lint types audit audit-breakage bench clean debian
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.installed frontend/dist/.built $(CACHE_DIR)/models/.made ## install everything, once
 
@@ -40,6 +40,12 @@ lint: .venv/.installed frontend/node_modules/.installed ## check style, formatti
 types: .venv/.installed frontend/node_modules/.installed ## check types
 	$(BIN)/mypy
 	$(NPM) run types
+
+audit: .venv/.installed ## strike at a fleet of its own and prove the promises, e.g. make audit SEED=1 MINUTES=2
+	@$(BIN)/tokenwire audit
+
+audit-breakage: .venv/.installed ## break every guard on purpose: the audit must see it (a quarter of an hour)
+	$(BIN)/pytest tests/tokenwire/audit/test_breakage.py --audit $(PYTEST)
 
 bench: .venv/.installed $(CACHE_DIR)/models/.made ## measure, side by side with peers; BENCH="relay emit" for some
 	@$(BIN)/python -m bench $(BENCH)

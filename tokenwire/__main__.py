@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from shared.settings import SettingsError
+from tokenwire.audit.command import add_to as add_audit
+from tokenwire.audit.command import command_audit
 from tokenwire.chat import add_to as add_chat
 from tokenwire.chat import command_chat
 from tokenwire.errors import REFUSED, CommandError
@@ -37,6 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     chat = commands.add_parser("chat", help="ask one question, and see the answer being written")
     chat.set_defaults(command=command_chat)
     add_chat(chat)
+    audit = commands.add_parser("audit", help="strike at a real fleet, and prove that nothing is lost")
+    audit.set_defaults(command=command_audit)
+    add_audit(audit)
     return parser
 
 

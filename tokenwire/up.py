@@ -122,7 +122,7 @@ async def _boot(
     if settings.redis_url is not None:
         await named_server_listens(settings.redis_url)
     redis_url = settings.redis_url or await _start_server(fleet, folder, environ)
-    ports = _free_ports(settings.workers + settings.gateways)
+    ports = free_ports(settings.workers + settings.gateways)
     processes = plan.gateways(
         settings, environ, redis_url=redis_url, page=_page(settings), ports=ports[settings.workers :]
     ) + plan.workers(
@@ -155,7 +155,7 @@ def _page(settings: UpSettings) -> Path | None:
     return built if (built / "index.html").is_file() else None
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return ports of loopback that were free a moment ago, all different."""
     with ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]

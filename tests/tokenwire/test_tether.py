@@ -52,3 +52,22 @@ def test_elsewhere_than_on_linux_nothing_is_asked_of_the_kernel(monkeypatch):
     monkeypatch.setattr(tether.sys, "platform", "darwin")
     monkeypatch.setattr(tether.ctypes, "CDLL", None)
     assert die_with_parent(1) is None
+
+
+@linux_only
+def test_a_child_that_is_stopped_ends_too_if_its_signal_is_the_hardest():
+    sleeper = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
+    source = f"""
+import os, signal, subprocess, time
+from tokenwire.tether import command
+child = subprocess.Popen(command(os.getpid(), {sleeper!r}, signal.SIGKILL), stdout=subprocess.PIPE)
+child.stdout.readline()
+child.send_signal(signal.SIGSTOP)
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True) as parent:
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.send_signal(signal.SIGKILL)
+        child.wait(timeout=10)
+    assert not child.is_running()

@@ -1,0 +1,1 @@
+"""The fault audit: strikes at a real fleet, and proves from what clients saw that every promise was kept."""

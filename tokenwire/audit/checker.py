@@ -1,0 +1,345 @@
+"""One response's history against the promises: what its viewers saw, its log, an undisturbed run; pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from shared.log import PROLOGUE, STATUS_OF, Entry, Kind, Reason, Status, unescape
+from tokenwire.audit.findings import Promise, Rules, Violation
+from tokenwire.audit.schedule import Doing
+from tokenwire.audit.transcript import DELTA, PROLOGUE_TYPES, TEXT_DONE, Seen, Viewing
+
+_MARK = re.compile(r"\[([0-9a-f]{4}):(\d+)@([^\]\s]+)\] ")
+_TERMINAL_OF = {
+    Status.COMPLETED: "response.completed",
+    Status.INCOMPLETE: "response.incomplete",
+    Status.CANCELLED: "response.incomplete",
+    Status.FAILED: "response.failed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All that is known of one response."""
+
+    response_id: str
+    viewings: Sequence[Viewing]
+    log: Sequence[Entry] | None
+    """None if the store cannot be asked: then the viewers are compared with each other."""
+
+    @property
+    def ending(self) -> Entry | None:
+        """The log's ending."""
+        return self.log[-1] if self.log and self.log[-1].kind is Kind.ENDED else None
+
+    @property
+    def handed(self) -> bool:
+        """Whether more than one worker wrote it."""
+        return any(entry.kind is Kind.HANDED for entry in self.log or ())
+
+    @property
+    def text(self) -> str:
+        """The log's text."""
+        return unescape("".join(entry.text for entry in self.log or ()))
+
+
+def check(history: History, rules: Rules) -> list[Violation]:
+    """Return every promise that this response's history breaks."""
+    found = [
+        violation
+        for viewing in history.viewings
+        for violation in (
+            *_order(history, viewing),
+            *_resumes(history, viewing),
+            *_end_seen(history, viewing),
+        )
+    ]
+    found += _endings_agree(history)
+    found += _accepted_once(history)
+    if history.log is not None:
+        found += _log_shape(history)
+        found += _compared(history)
+        found += _undisturbed(history, rules)
+        found += _ending_right(history)
+    return found
+
+
+# ---- what one viewer saw ----
+
+
+def _order(history: History, viewing: Viewing) -> Iterator[Violation]:
+    """Find numbers that are not contiguous over all of a viewing's sockets; a merged event names its first."""
+    promise = Promise.NEIGHBOURS if viewing.doing == Doing.SLOW else Promise.SAME_TEXT
+    expected = 0
+    known: set[int] = set()
+    for seen in viewing.seen:
+        kind = ""
+        if seen.number in known or seen.first in known:
+            kind = "doubled"
+        elif seen.first < expected:
+            kind = "reordered"
+        elif seen.first > expected:
+            kind = "lost"
+        if kind:
+            detail = f"viewer {viewing.viewer}: {seen.first}..{seen.number} came where {expected} was due"
+            yield Violation(promise, kind, history.response_id, detail)
+        if seen.first > seen.number:
+            yield Violation(promise, "lost", history.response_id, f"{seen.first} merged into {seen.number}")
+        known.update(range(seen.first, seen.number + 1))
+        expected = max(expected, seen.number + 1)
+    yield from _types(history, viewing)
+
+
+def _types(history: History, viewing: Viewing) -> Iterator[Violation]:
+    """Find events of a type that their number cannot have."""
+    for seen in viewing.seen:
+        if seen.number < PROLOGUE:
+            right = seen.type == PROLOGUE_TYPES[seen.number] or seen.type.startswith("response.incomplete")
+            right = right or seen.type == "response.failed"
+        else:
+            right = seen.type not in PROLOGUE_TYPES
+        if not right:
+            detail = f"viewer {viewing.viewer}: {seen.type} is number {seen.number}"
+            yield Violation(Promise.SAME_TEXT, "reordered", history.response_id, detail)
+
+
+def _resumes(history: History, viewing: Viewing) -> Iterator[Violation]:
+    for code in viewing.errors:
+        if code in ("resume_unavailable", "response_not_found", "starting_after_out_of_range"):
+            detail = f"viewer {viewing.viewer}: {code}"
+            yield Violation(Promise.ANY_GATEWAY, "resume refused", history.response_id, detail)
+        elif code != "response_not_active":
+            yield Violation(Promise.ONE_ENDING, "error on a running response", history.response_id, code)
+
+
+def _end_seen(history: History, viewing: Viewing) -> Iterator[Violation]:
+    """Find viewers that stayed and did not see exactly one ending."""
+    terminals = [seen for seen in viewing.seen if seen.type in _TERMINAL_OF.values()]
+    who = f"viewer {viewing.viewer} ({viewing.doing})"
+    if len(terminals) > 1:
+        yield Violation(Promise.ONE_ENDING, "two endings", history.response_id, who)
+    if not terminals and viewing.over == "unfinished":
+        last = viewing.seen[-1].number if viewing.seen else -1
+        detail = f"{who} had seen {last}; the log {'has' if history.ending else 'has not'} ended"
+        yield Violation(Promise.ONE_ENDING, "no ending", history.response_id, detail)
+    if terminals and viewing.seen[-1] is not terminals[0] and len(terminals) == 1:
+        yield Violation(Promise.ONE_ENDING, "events after the ending", history.response_id, who)
+    if viewing.ending is not None and None in (viewing.ending.input_tokens, viewing.ending.output_tokens):
+        yield Violation(Promise.ONE_ENDING, "no usage", history.response_id, who)
+    done = [seen.text for seen in viewing.seen if seen.type == TEXT_DONE]
+    joined = "".join(seen.text for seen in viewing.seen if seen.type == DELTA)
+    if done and done[0] != joined:
+        yield Violation(Promise.SAME_TEXT, "text is not its deltas", history.response_id, who)
+    if viewing.ending is not None and viewing.ending.text != joined:
+        yield Violation(Promise.SAME_TEXT, "text is not its deltas", history.response_id, f"{who}: the item")
+
+
+def _endings_agree(history: History) -> Iterator[Violation]:
+    endings = [viewing.ending for viewing in history.viewings if viewing.ending is not None]
+    if any(ending != endings[0] for ending in endings[1:]):
+        yield Violation(Promise.ONE_ENDING, "viewers saw different endings", history.response_id)
+
+
+def _accepted_once(history: History) -> Iterator[Violation]:
+    keys = {viewing.key for viewing in history.viewings}
+    if len(keys) > 1:
+        detail = f"asked for as {' and '.join(sorted(keys))}"
+        yield Violation(Promise.SAME_TEXT, "foreign response", history.response_id, detail)
+
+
+# ---- the log itself ----
+
+
+def _log_shape(history: History) -> Iterator[Violation]:
+    """Find numbers that are not covered once, epochs that fall, and what follows the ending."""
+    log = history.log or ()
+    if not log:
+        yield Violation(Promise.ONE_ENDING, "log lost", history.response_id)
+        return
+    at, epoch = 0, 0
+    for entry in log:
+        if entry.first != at:
+            detail = f"{entry.kind} {entry.epoch}-{entry.upto} covers {entry.first}.. where {at} was due"
+            kind = "position lost from the log" if entry.first > at else "position doubled in the log"
+            yield Violation(Promise.NO_ZOMBIE, kind, history.response_id, detail)
+        claims = entry.kind in (Kind.STARTED, Kind.HANDED, Kind.ENDED)
+        if entry.epoch < epoch or (entry.epoch > epoch and not claims):
+            detail = f"{entry.epoch}-{entry.upto} follows epoch {epoch}"
+            yield Violation(Promise.NO_ZOMBIE, "entry under a foreign epoch", history.response_id, detail)
+        at, epoch = entry.upto, max(epoch, entry.epoch)
+    endings = [n for n, entry in enumerate(log) if entry.kind is Kind.ENDED]
+    if len(endings) > 1:
+        yield Violation(Promise.ONE_ENDING, "two endings", history.response_id, "in the log")
+    if not endings:
+        yield Violation(Promise.ONE_ENDING, "no ending", history.response_id, "in the log")
+    elif endings[0] != len(log) - 1:
+        yield Violation(Promise.STOP, "tokens after the ending", history.response_id, "in the log")
+
+
+def _compared(history: History) -> Iterator[Violation]:
+    """Find events that say something else than the log under their numbers."""
+    by_number = {entry.first: entry for entry in history.log or () if entry.covers}
+    for viewing in history.viewings:
+        for seen in viewing.seen:
+            detail = _difference(by_number, seen)
+            if detail:
+                who = f"viewer {viewing.viewer}: {detail}"
+                yield Violation(Promise.SAME_TEXT, "text is not the log's", history.response_id, who)
+                break
+
+
+def _difference(log: dict[int, Entry], seen: Seen) -> str:
+    if seen.type != DELTA:
+        if seen.type == TEXT_DONE and (seen.number not in log or log[seen.number].kind is not Kind.ENDED):
+            return f"{seen.number} ends what the log does not end there"
+        return ""
+    entries = [log.get(number) for number in range(seen.first, seen.number + 1)]
+    if any(entry is None or entry.kind is not Kind.DELTA for entry in entries):
+        return f"{seen.first}..{seen.number} are no deltas in the log"
+    text = unescape("".join(entry.text for entry in entries if entry is not None))
+    if text != seen.text:
+        return f"{seen.first}..{seen.number} is {seen.text[:40]!r}, the log has {text[:40]!r}"
+    last = entries[-1]
+    if last is not None and last.epoch != seen.epoch:
+        return f"{seen.number} came under epoch {seen.epoch}, the log has it under {last.epoch}"
+    return ""
+
+
+# ---- an undisturbed run ----
+
+
+def _undisturbed(history: History, rules: Rules) -> Iterator[Violation]:
+    """Compare with what the engine's rule says: it is deterministic, however often it was disturbed."""
+    if not rules.exact or not history.viewings:
+        return
+    promise = Promise.PAUSE if history.handed else Promise.SAME_TEXT
+    ids = [token for entry in history.log or () for token in entry.ids]
+    if ids != list(range(len(ids))):
+        detail = f"{len(ids)} ids, the first wrong one at {_first_wrong(ids)}"
+        yield Violation(promise, "not what an undisturbed run says", history.response_id, detail)
+    if rules.mark:
+        yield from _marks(history, promise, len(ids))
+    else:
+        expected, _ = spoken(history.viewings[0], len(ids))
+        if history.text != expected:
+            detail = f"{history.text[-60:]!r} instead of {expected[-60:]!r}"
+            yield Violation(promise, "not what an undisturbed run says", history.response_id, detail)
+
+
+def _first_wrong(ids: Sequence[int]) -> int:
+    return next(n for n, token in enumerate(ids) if token != n)
+
+
+def _marks(history: History, promise: Promise, count: int) -> Iterator[Violation]:
+    """Find tokens that name another response, position or writer than their place in the log."""
+    owners = {e.epoch: e.owner for e in history.log or () if e.kind in (Kind.STARTED, Kind.HANDED)}
+    position = 0
+    for entry in history.log or ():
+        text = unescape(entry.text)
+        marks = list(_MARK.finditer(text))
+        if "".join(mark[0] for mark in marks) != text:
+            yield Violation(promise, "not what an undisturbed run says", history.response_id, text[:60])
+        for tail, number, owner in (mark.groups() for mark in marks):
+            if tail != history.response_id[-4:]:
+                yield Violation(Promise.SAME_TEXT, "foreign token", history.response_id, f"of ..{tail}")
+            if owner != owners.get(entry.epoch):
+                detail = f"{owner} wrote {number} under the epoch of {owners.get(entry.epoch, 'nobody')}"
+                yield Violation(Promise.NO_ZOMBIE, "zombie write", history.response_id, detail)
+            if int(number) != position:
+                detail = f"position {number} where {position} was due"
+                yield Violation(promise, "not what an undisturbed run says", history.response_id, detail)
+            position += 1
+    if position != count:
+        detail = f"{position} tokens of text for {count} ids"
+        yield Violation(promise, "not what an undisturbed run says", history.response_id, detail)
+
+
+def spoken(viewing: Viewing, tokens: int) -> tuple[str, bool]:
+    """Return what the echo engine says in so many tokens, and whether a stop string ended it.
+
+    Its rule: the prompt's words again and again, each with its white space, until a stop string begins.
+    What may be the beginning of a stop string is held back until more is known or the end has come.
+    """
+    vocabulary = [w if w[-1].isspace() else w + " " for w in re.findall(r"\S+\s*", viewing.prompt)]
+    text = "".join(vocabulary[n % len(vocabulary)] for n in range(tokens))
+    found = [at for at in (text.find(stop) for stop in viewing.stop_strings) if at >= 0]
+    if found:
+        return text[: min(found)], True
+    if tokens >= viewing.max_tokens:
+        return text, False
+    return text[: len(text) - _held_back(text, viewing.stop_strings)], False
+
+
+def _held_back(text: str, stop_strings: Sequence[str]) -> int:
+    """Return how many characters at the end may begin a stop string."""
+    longest = 0
+    for stop in stop_strings:
+        for size in range(min(len(stop) - 1, len(text)), longest, -1):
+            if text.endswith(stop[:size]):
+                longest = size
+                break
+    return longest
+
+
+# ---- the ending ----
+
+
+def _ending_right(history: History) -> Iterator[Violation]:
+    ending = history.ending
+    if ending is None or ending.reason is None:
+        return
+    ids = sum(len(entry.ids) for entry in history.log or ())
+    prompt = next((entry.prompt_tokens for entry in history.log or () if entry.prompt_tokens), 0)
+    for viewing in history.viewings:
+        told = viewing.ending
+        if told is None:
+            continue
+        if (told.input_tokens, told.output_tokens) != (prompt, ids):
+            detail = f"told {told.input_tokens}+{told.output_tokens}, the log has {prompt}+{ids}"
+            yield Violation(Promise.ONE_ENDING, "usage is not the log's", history.response_id, detail)
+        if told.type != _TERMINAL_OF[STATUS_OF[ending.reason]]:
+            yield Violation(Promise.ONE_ENDING, "ending is not the log's", history.response_id, told.type)
+    yield from _reason(history, ending.reason, ids)
+
+
+def _reason(history: History, reason: Reason, ids: int) -> Iterator[Violation]:
+    """Find endings without a cause."""
+    asker = history.viewings[0] if history.viewings else None
+    if asker is None:
+        return
+    poisoned = any(viewing.doing == Doing.POISON for viewing in history.viewings)
+    stopped = any(stop.said for viewing in history.viewings for stop in viewing.stops)
+    match reason:
+        case Reason.LENGTH if ids != asker.max_tokens:
+            detail = f"{ids} of {asker.max_tokens} tokens"
+            yield Violation(Promise.SAME_TEXT, "ended too early", history.response_id, detail)
+        case Reason.CANCELLED if not stopped:
+            yield Violation(Promise.STOP, "cancelled by nobody", history.response_id)
+        case Reason.LEFT if not _was_left(history):
+            yield Violation(Promise.STOP, "ended as left while watched", history.response_id)
+        case Reason.WORKER_LOST if not poisoned:
+            yield Violation(Promise.NEIGHBOURS, "failed with its neighbour's poison", history.response_id)
+        case Reason.LENGTH | Reason.CANCELLED | Reason.LEFT | Reason.STOP | Reason.WORKER_LOST:
+            pass
+        case _:
+            yield Violation(Promise.ONE_ENDING, f"ended by {reason}", history.response_id)
+    if poisoned and reason is not Reason.WORKER_LOST:
+        yield Violation(Promise.NEIGHBOURS, f"poison ended by {reason}", history.response_id)
+
+
+def _was_left(history: History) -> bool:
+    """Whether no viewer had a socket open to it when it was ended.
+
+    A slow reader does not notice that its gateway has gone until it reads again: it had left.
+    """
+    ending = history.ending
+    at = ending.at / 1000 if ending is not None else 0.0
+    return not any(
+        stay.opened < at - 0.5
+        and (not stay.closed or stay.closed > at + 0.5)
+        and not (viewing.doing == Doing.SLOW and stay.code)
+        for viewing in history.viewings
+        for stay in viewing.stays
+    )

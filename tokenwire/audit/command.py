@@ -1,0 +1,122 @@
+"""`tokenwire audit`: the proof, run on this machine or at a deployment of one's own."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from shared.lifecycle import run
+from shared.settings import read
+from tokenwire.audit.findings import Rules
+from tokenwire.audit.fleet import AuditFleet, FleetShape
+from tokenwire.audit.report import Outcome, as_json, render
+from tokenwire.audit.run import Audit, Plan, Say
+from tokenwire.audit.schedule import Fault, Load, Shape, strikes
+from tokenwire.audit.settings import AuditSettings
+from tokenwire.errors import CommandError
+from tokenwire.options import add_options, environ_with
+
+_SHORT = 60.0
+"""Below so many seconds strikes follow each other faster and clients do not pause."""
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    add_options(parser, AuditSettings)
+
+
+def command_audit(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Run an audit and print its report; return its exit code.  Raises SettingsError or CommandError."""
+    settings = read(AuditSettings, environ_with(options, AuditSettings, environ))
+    outcome = Outcome(settings.seed, settings.minutes * 60, settings.clients, replay(settings))
+    say = teller(live=sys.stderr.isatty())
+    code = run(lambda stop: audit(settings, environ, outcome, stop, say))
+    sys.stdout.write(f"\n{render(outcome)}")
+    if settings.json is not None:
+        settings.json.write_bytes(as_json(outcome))
+    return code or outcome.code
+
+
+async def audit(
+    settings: AuditSettings, environ: Mapping[str, str], outcome: Outcome, stop: asyncio.Event, say: Say
+) -> None:
+    """Run one audit into ``outcome``.  Raises CommandError if it cannot be run."""
+    rules = Rules(lease=settings.lease, slots=settings.slots, mark=settings.mark)
+    outcome.bound = rules.bound
+    plan = plan_of(settings)
+    folder = Path(tempfile.mkdtemp(prefix="tw-audit-"))
+    try:
+        shape = FleetShape(settings.workers, settings.gateways, rules, environ, seed=settings.seed)
+        await Audit(plan, rules, folder, outcome, say).on_fleet(AuditFleet(shape, folder, say), "echo", stop)
+    finally:
+        if settings.transcripts is not None:
+            ignored = shutil.ignore_patterns("*.sock")
+            shutil.copytree(folder, settings.transcripts, dirs_exist_ok=True, ignore=ignored)
+        shutil.rmtree(folder)
+
+
+def plan_of(settings: AuditSettings) -> Plan:
+    """Plan strikes and load.  Raises CommandError for a kind of fault that there is not."""
+    seconds = settings.minutes * 60
+    short = seconds < _SHORT
+    shape = Shape(
+        seconds=seconds,
+        workers=settings.workers,
+        gateways=settings.gateways,
+        lease=settings.lease,
+        spacing=3.0 if short else 5.0,
+        faults=_faults(settings.faults),
+    )
+    room = settings.workers * settings.slots
+    return Plan(
+        seed=settings.seed,
+        seconds=seconds,
+        clients=settings.clients,
+        load=Load(think=0.1 if short else 2.0, words=not settings.mark),
+        strikes=strikes(settings.seed, shape),
+        burst=room + 64,
+        key=settings.key,
+    )
+
+
+def _faults(named: tuple[str, ...]) -> frozenset[Fault]:
+    known = {fault.value: fault for fault in Fault}
+    unknown = [name for name in named if name not in known]
+    if unknown:
+        raise CommandError(f"There is no strike {unknown[0]!r}; FAULTS may name: {', '.join(known)}.")
+    return frozenset(known[name] for name in named) or frozenset(Fault)
+
+
+def replay(settings: AuditSettings) -> str:
+    """Return the command that runs the same schedule again."""
+    words = [
+        f"tokenwire audit --seed {settings.seed} --minutes {settings.minutes:g} --clients {settings.clients}",
+        f"--gateways {settings.gateways} --workers {settings.workers} --slots {settings.slots}",
+    ]
+    if not settings.mark:
+        words.append("--mark 0")
+    if settings.faults:
+        words.append(f"--faults '{','.join(settings.faults)}'")
+    return " ".join(words)
+
+
+def teller(*, live: bool) -> Say:
+    """Return what shows progress: one line written over again on a terminal, else a line every ten seconds."""
+    told = [0.0]
+
+    def say(line: str) -> None:
+        now = time.monotonic()
+        if live:
+            sys.stderr.write(f"\r\033[K{line[:160]}")
+        elif now - told[0] >= 10 or not line[:4].strip().isdigit():
+            told[0] = now
+            sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+    return say

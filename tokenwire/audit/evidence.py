@@ -1,0 +1,464 @@
+"""What only the whole run can tell: whom each strike hit, how long pauses were, how fast a stop was; pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from shared.log import Entry, Kind, Reason
+from tokenwire.audit.checker import History
+from tokenwire.audit.findings import Promise, Rules, Violation
+from tokenwire.audit.schedule import Doing, Fault
+from tokenwire.audit.transcript import Stall, Viewing
+
+NEEDED = 20
+"""Running responses that a kind of kill, freeze, drain or cut must have hit to prove anything."""
+NEED_MANY = frozenset(
+    {
+        Fault.KILL_WORKER,
+        Fault.FREEZE_WORKER,
+        Fault.DRAIN_WORKER,
+        Fault.CUT_WORKER_LINK,
+        Fault.KILL_GATEWAY,
+        Fault.FREEZE_GATEWAY,
+        Fault.DRAIN_GATEWAY,
+        Fault.CUT_GATEWAY_LINK,
+        Fault.CUT_LIVE_LINK,
+    }
+)
+
+_LETHAL = frozenset({Fault.KILL_WORKER, Fault.FREEZE_WORKER, Fault.DRAIN_WORKER, Fault.POISON})
+"""Strikes after which another worker must go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Struck:
+    """A strike that was carried out; times are the machine's."""
+
+    fault: Fault
+    target: str
+    """Name of the worker, or index of the gateway as text; empty for clients' strikes."""
+    begin: float
+    end: float
+    """When the struck one was at work again."""
+    exit_seconds: float = 0.0
+    """A drain: from SIGTERM to the end of the process."""
+    exit_code: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """A time in which one worker owned a response."""
+
+    owner: str
+    begin: float
+    end: float
+    handed: bool
+    """Another worker went on."""
+    seen: float
+    """When a viewer that was there saw the other worker's first event; else when it claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A time in which a gateway served a viewer of a response that had not ended."""
+
+    gateway: str
+    begin: float
+    end: float
+    code: int
+    ours: bool
+    """The client ended it, or the response did."""
+    slow: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A press of Stop and what came of it."""
+
+    at: float
+    seen: float
+    """When the viewer that pressed it saw the ending; 0 if it could not."""
+    gateways: tuple[str, ...]
+    owner: str
+    tokens: int
+    """Deltas that the viewer got after the stop."""
+    queued: bool
+    freed: float
+    """When the worker let go of it; 0 if nobody said so."""
+    ended: float
+    one_socket: bool
+    """The viewer's socket stood from the stop to the ending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One response, as far as the whole run needs it."""
+
+    response_id: str
+    doing: str
+    owned: tuple[Owned, ...]
+    watched: tuple[Watched, ...]
+    stopped: Stopped | None
+    left_at: float
+    ended: float
+    reason: Reason | None
+    ids: int
+    resumes: int
+    elsewhere: int
+    """Resumes at another gateway than before."""
+    merged: int
+
+
+def fact(history: History, freed: dict[str, float]) -> Fact:
+    """Extract what the whole run needs; ``freed`` says when a worker let go of a response."""
+    ending = history.ending
+    pairs = [
+        (before, after)
+        for viewing in history.viewings
+        for before, after in pairwise(viewing.stays)
+        if after.after != -2
+    ]
+    return Fact(
+        response_id=history.response_id,
+        doing=history.viewings[0].doing if history.viewings else "",
+        owned=tuple(_owned(history)),
+        watched=tuple(_watched(history)),
+        stopped=_stopped(history, freed),
+        left_at=max((viewing.left_at for viewing in history.viewings), default=0.0),
+        ended=ending.at / 1000 if ending else 0.0,
+        reason=ending.reason if ending else None,
+        ids=sum(len(entry.ids) for entry in history.log or ()),
+        resumes=len(pairs),
+        elsewhere=sum(1 for before, after in pairs if before.gateway != after.gateway),
+        merged=sum(seen.number - seen.first for viewing in history.viewings for seen in viewing.seen),
+    )
+
+
+def _owned(history: History) -> Iterator[Owned]:
+    claims = [e for e in history.log or () if e.kind in (Kind.STARTED, Kind.HANDED, Kind.ENDED)]
+    for claim, after in pairwise(claims):
+        handed = after.kind is Kind.HANDED
+        seen = _first_seen(history.viewings, after) if handed else 0.0
+        yield Owned(claim.owner, claim.at / 1000, after.at / 1000, handed, seen)
+
+
+def _first_seen(viewings: Iterable[Viewing], claim: Entry) -> float:
+    """Return when somebody who was there all the time saw the first event of a new owner."""
+    at = claim.at / 1000
+    for viewing in viewings:
+        present = any(stay.opened < at - 0.5 and (stay.closed or at + 60) > at for stay in viewing.stays)
+        if present and viewing.doing != Doing.SLOW:
+            first = next((seen.at for seen in viewing.seen if seen.epoch == claim.epoch), 0.0)
+            stay = next(
+                (stay for stay in viewing.stays if stay.opened < at and (stay.closed or at) >= at), None
+            )
+            if first and stay is not None and (not stay.closed or stay.closed >= first):
+                return max(at, first)
+    return at
+
+
+def _watched(history: History) -> Iterator[Watched]:
+    for viewing in history.viewings:
+        for stay in viewing.stays:
+            end = stay.closed or viewing.over_at
+            ours = stay.by_client or not stay.in_flight
+            slow = viewing.doing == Doing.SLOW
+            yield Watched(str(stay.gateway), stay.opened, end, stay.code, ours, slow)
+
+
+def _stopped(history: History, freed: dict[str, float]) -> Stopped | None:
+    viewing = next((viewing for viewing in history.viewings if any(s.said for s in viewing.stops)), None)
+    ending = history.ending
+    if viewing is None or ending is None or ending.reason is not Reason.CANCELLED:
+        return None
+    stop = next(stop for stop in viewing.stops if stop.said)
+    stay = next((s for s in viewing.stays if s.opened <= stop.at <= (s.closed or stop.at)), None)
+    claims = [e for e in history.log or () if e.kind in (Kind.STARTED, Kind.HANDED)]
+    return Stopped(
+        at=stop.at,
+        seen=viewing.over_at if viewing.over == "ended" else 0.0,
+        gateways=tuple({str(stop.gateway), str(stay.gateway) if stay else str(stop.gateway)}),
+        owner=claims[-1].owner if claims else "",
+        tokens=sum(1 for seen in viewing.seen if seen.at > stop.at and seen.type.endswith("text.delta")),
+        queued=not claims,
+        freed=freed.get(history.response_id, 0.0),
+        ended=ending.at / 1000,
+        one_socket=stay is not None and (stay.closed or viewing.over_at) >= viewing.over_at - 0.001,
+    )
+
+
+# ---- the whole run ----
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What a run proves, and what it does not."""
+
+    hits: dict[Fault, int] = field(default_factory=dict)
+    """Running responses hit, per kind of strike."""
+    strikes: dict[Fault, int] = field(default_factory=dict)
+    pauses: dict[Fault, list[float]] = field(default_factory=dict)
+    """Seconds from a strike at a worker to the next token, where a slot was free."""
+    crowded_pauses: list[float] = field(default_factory=list)
+    """The same where no slot was free, or the machine stood still meanwhile."""
+    stop_delays: list[float] = field(default_factory=list)
+    troubled_stops: list[float] = field(default_factory=list)
+    """Stops during a fault on their way."""
+    freed: list[float] = field(default_factory=list)
+    """Seconds from a stop's ending to its slot being free."""
+    after_stop: list[float] = field(default_factory=list)
+    stopped_queued: int = 0
+    orphans: list[float] = field(default_factory=list)
+    """Seconds for which responses ran on after everybody had left."""
+    drain_exits: list[float] = field(default_factory=list)
+    resumes: int = 0
+    elsewhere: int = 0
+    merged: int = 0
+    slow: int = 0
+    restarts: int = 0
+    """Sockets sent elsewhere by a draining gateway."""
+    poisons: int = 0
+    stalled: float = 0.0
+    """Seconds in which a process of the audit did not get the processor."""
+
+    def thin(self) -> list[str]:
+        """Say which kinds of strikes hit too few running responses to prove anything."""
+        found = []
+        for fault, count in self.strikes.items():
+            hits = self.hits.get(fault, 0)
+            needed = NEEDED if fault in NEED_MANY else 1
+            if hits < needed:
+                found.append(f"{fault}: {hits} running responses hit in {count} strikes, {needed} needed")
+        return found
+
+
+class Whole:
+    """All facts of a run, asked for what happened when."""
+
+    def __init__(
+        self, facts: Sequence[Fact], struck: Sequence[Struck], stalls: Sequence[Stall], rules: Rules
+    ) -> None:
+        self._facts = facts
+        self._struck = struck
+        self._stalls = sorted(stalls, key=lambda stall: stall.start)
+        self._rules = rules
+        self._load = _Load(facts, struck, rules.slots)
+        self.evidence = Evidence()
+        self.violations: list[Violation] = []
+
+    def weigh(self) -> None:
+        """Fill evidence and violations."""
+        evidence = self.evidence
+        evidence.stalled = sum(stall.end - stall.start for stall in self._stalls)
+        for strike in self._struck:
+            evidence.strikes[strike.fault] = evidence.strikes.get(strike.fault, 0) + 1
+            evidence.hits[strike.fault] = evidence.hits.get(strike.fault, 0) + self._hit(strike)
+        for each in self._facts:
+            evidence.resumes += each.resumes
+            evidence.elsewhere += each.elsewhere
+            evidence.merged += each.merged
+            evidence.slow += each.doing == Doing.SLOW
+            evidence.poisons += each.doing == Doing.POISON
+            self._weigh_pauses(each)
+            self._weigh_stop(each)
+            self._weigh_leaving(each)
+        self._weigh_drains()
+
+    def _hit(self, strike: Struck) -> int:
+        """Count the running responses that a strike hit."""
+        if strike.fault.on_worker or strike.fault is Fault.POISON:
+            owned = (o for f in self._facts for o in f.owned if o.owner == strike.target)
+            return sum(1 for each in owned if _at(each, strike))
+        if strike.fault.on_gateway:
+            return sum(1 for f in self._facts if any(_served(w, strike) for w in f.watched))
+        return sum(1 for f in self._facts if _began(f, strike))
+
+    # ---- pauses ----
+
+    def _weigh_pauses(self, each: Fact) -> None:
+        for owned in each.owned:
+            strike = self._cause(owned)
+            if strike is not None:
+                self._weigh_pause(strike, each, owned)
+
+    def _cause(self, owned: Owned) -> Struck | None:
+        """Return why a response was handed over: the first strike that ended its owner, else the last other."""
+        hit = [strike for strike in self._struck if strike.target == owned.owner and _at(owned, strike)]
+        lethal = [strike for strike in hit if strike.fault in _LETHAL]
+        if lethal:
+            return min(lethal, key=lambda strike: strike.begin)
+        return max(hit, key=lambda strike: strike.begin, default=None)
+
+    def _weigh_pause(self, strike: Struck, each: Fact, owned: Owned) -> None:
+        if not owned.handed or each.doing == Doing.POISON:
+            return
+        pause = owned.seen - strike.begin
+        rules, fault = self._rules, strike.fault
+        free = self._load.free(strike.begin, owned.seen)
+        limit = rules.drain_pause if fault is Fault.DRAIN_WORKER else rules.lease + rules.pause_slack
+        excused = self._stalled(strike.begin, owned.seen)
+        gateway_struck = self._troubled(strike.begin, owned.seen, gateways=True)
+        if not free or (pause > limit and (pause <= limit + excused or gateway_struck)):
+            self.evidence.crowded_pauses.append(pause)
+            return
+        self.evidence.pauses.setdefault(fault, []).append(pause)
+        if pause > limit and fault in (Fault.KILL_WORKER, Fault.FREEZE_WORKER, Fault.DRAIN_WORKER):
+            promise = Promise.DEPLOYS if fault is Fault.DRAIN_WORKER else Promise.PAUSE
+            detail = f"{pause:.2f} s after {fault}, allowed {limit:g} s with a free slot"
+            self.violations.append(Violation(promise, "pause too long", each.response_id, detail))
+
+    # ---- stops and leavers ----
+
+    def _weigh_stop(self, each: Fact) -> None:
+        stop = each.stopped
+        if stop is None or not stop.seen:
+            return
+        evidence, rules = self.evidence, self._rules
+        evidence.stopped_queued += stop.queued
+        evidence.after_stop.append(stop.tokens)
+        delay = stop.seen - stop.at
+        excused = rules.stop_seconds < delay <= rules.stop_seconds + self._stalled(stop.at, stop.seen)
+        if excused or not stop.one_socket or self._troubled(stop.at - 0.5, stop.seen, gateways=True):
+            evidence.troubled_stops.append(delay)
+        else:
+            evidence.stop_delays.append(delay)
+            if delay > rules.stop_seconds:
+                detail = f"the ending came {delay:.2f} s after the stop"
+                self.violations.append(Violation(Promise.STOP, "late stop", each.response_id, detail))
+        self._weigh_slot(each, stop)
+
+    def _weigh_slot(self, each: Fact, stop: Stopped) -> None:
+        if not stop.freed or self._troubled(stop.ended - 6.0, stop.freed, gateways=False):
+            return
+        seconds = max(0.0, stop.freed - stop.ended)
+        if seconds > self._rules.stop_seconds + 0.1 + self._stalled(stop.ended, stop.freed):
+            detail = f"{seconds:.2f} s after its ending"
+            self.violations.append(Violation(Promise.STOP, "slot freed late", each.response_id, detail))
+        self.evidence.freed.append(seconds)
+
+    def _weigh_leaving(self, each: Fact) -> None:
+        """Find responses that went on unwatched for longer than ``keep``, a lapsed lease and a death may take."""
+        if not each.left_at or not each.ended or each.ended <= each.left_at:
+            return
+        rules = self._rules
+        ran = each.ended - each.left_at
+        self.evidence.orphans.append(ran)
+        limit = rules.keep + rules.attachment + 2 * rules.lease + 2.0
+        if ran > limit + self._stalled(each.left_at, each.ended):
+            detail = f"ran {ran:.1f} s after everybody had left, and ended by {each.reason}"
+            self.violations.append(Violation(Promise.STOP, "orphan not stopped", each.response_id, detail))
+
+    # ---- deploys ----
+
+    def _weigh_drains(self) -> None:
+        for each in self._facts:
+            for watched in each.watched:
+                self._weigh_close(each, watched)
+        for strike in self._struck:
+            if strike.fault in (Fault.DRAIN_WORKER, Fault.DRAIN_GATEWAY):
+                self.evidence.drain_exits.append(strike.exit_seconds)
+                slow = strike.exit_seconds > self._rules.drain_exit + self._stalled(strike.begin, strike.end)
+                if slow or strike.exit_code != 0:
+                    detail = f"exit {strike.exit_code} after {strike.exit_seconds:.1f} s"
+                    self.violations.append(
+                        Violation(Promise.DEPLOYS, f"{strike.fault} ended badly", strike.target, detail)
+                    )
+
+    def _weigh_close(self, each: Fact, watched: Watched) -> None:
+        if watched.ours or not watched.code:
+            return
+        draining = any(
+            strike.fault is Fault.DRAIN_GATEWAY
+            and strike.target == watched.gateway
+            and strike.begin - 0.1 <= watched.end <= strike.begin + strike.exit_seconds + 0.5
+            for strike in self._struck
+        )
+        self.evidence.restarts += draining and watched.code == 1012
+        if watched.code == 1000:
+            detail = "closed 1000 with the response in flight"
+            self.violations.append(Violation(Promise.DEPLOYS, "closed as done", each.response_id, detail))
+        elif draining and watched.code not in (1012, 1001) and not watched.slow:
+            detail = f"closed {watched.code} by a draining gateway"
+            self.violations.append(Violation(Promise.DEPLOYS, "cut by a drain", each.response_id, detail))
+
+    # ---- excuses ----
+
+    def _stalled(self, begin: float, end: float) -> float:
+        """Return for how long the machine stood still between two times."""
+        return sum(
+            min(stall.end, end) - max(stall.start, begin)
+            for stall in self._stalls
+            if stall.start < end and stall.end > begin
+        )
+
+    def _troubled(self, begin: float, end: float, *, gateways: bool) -> bool:
+        """Say whether any gateway (or worker) was struck between two times."""
+        return any(
+            strike.begin < end
+            and strike.end > begin
+            and (
+                strike.fault.on_gateway
+                if gateways
+                else strike.fault.on_worker or strike.fault is Fault.POISON
+            )
+            for strike in self._struck
+        )
+
+
+def _at(owned: Owned, strike: Struck) -> bool:
+    return owned.begin <= strike.begin < owned.end
+
+
+def _served(watched: Watched, strike: Struck) -> bool:
+    end = strike.end if strike.fault in (Fault.DROP_LIVE, Fault.DELAY_GATEWAY_LINK) else strike.begin
+    return watched.gateway == strike.target and watched.begin <= end and watched.end > strike.begin
+
+
+def _began(each: Fact, strike: Struck) -> bool:
+    begins = [watched.begin for watched in each.watched]
+    return bool(begins) and 0 <= min(begins) - strike.begin < 1.0
+
+
+class _Load:
+    """How many responses each worker had when."""
+
+    def __init__(self, facts: Sequence[Fact], struck: Sequence[Struck], slots: int) -> None:
+        self._slots = slots
+        owned = [each for fact_ in facts for each in fact_.owned]
+        self._begins: dict[str, list[float]] = {}
+        self._ends: dict[str, list[float]] = {}
+        for each in owned:
+            self._begins.setdefault(each.owner, []).append(each.begin)
+            self._ends.setdefault(each.owner, []).append(each.end)
+        for times in (*self._begins.values(), *self._ends.values()):
+            times.sort()
+        self._down = [
+            (s.target, s.begin, s.end) for s in struck if s.fault.on_worker or s.fault is Fault.POISON
+        ]
+
+    def free(self, begin: float, end: float) -> bool:
+        """Say whether some unharmed worker had a slot free at every moment between."""
+        moment = begin
+        while moment < end:
+            if not any(self._has_room(worker, moment) for worker in self._begins):
+                return False
+            moment += 0.1
+        return True
+
+    def _has_room(self, worker: str, at: float) -> bool:
+        if any(name == worker and begin <= at <= end for name, begin, end in self._down):
+            return False
+        running = bisect_right(self._begins[worker], at) - bisect_left(self._ends[worker], at)
+        return running < self._slots
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the value below which ``share`` of the values lie (nearest rank); 0 of none."""
+    if not values:
+        return 0.0
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

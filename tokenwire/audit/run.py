@@ -1,0 +1,322 @@
+"""One audit: a fleet, its crowds of clients, a schedule of strikes, and then the checker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from asyncio.subprocess import PIPE
+from asyncio.subprocess import Process as Running
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from shared.log import Kind
+from tokenwire import tether
+from tokenwire.audit.aftermath import Remains, WorkerLogs, claimed_unstarted, unrested
+from tokenwire.audit.checker import History, check
+from tokenwire.audit.crowd import Orders, Progress, Stalls, Word
+from tokenwire.audit.evidence import Fact, Struck, Whole, fact
+from tokenwire.audit.findings import Promise, Rules, Violation
+from tokenwire.audit.fleet import AuditFleet
+from tokenwire.audit.report import Outcome
+from tokenwire.audit.schedule import Fault, Load, Strike
+from tokenwire.audit.transcript import Shelf, Stall, Viewing
+from tokenwire.errors import FAILED, CommandError
+from tokenwire.plan import Role
+
+Say = Callable[[str], None]
+
+CROWDS = 2
+"""Client processes: one could not read for hundreds and be punctual as well."""
+_FINISH_SECONDS = 45.0
+_REST_SECONDS = 30.0
+_SAMPLE_SECONDS = 0.2
+_POISONED = 70
+"""Exit code of a worker that a poison prompt killed (worker.engines.echo)."""
+_STATUS_AGAIN = (429, 503)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is done to whom."""
+
+    seed: int
+    seconds: float
+    clients: int
+    load: Load
+    strikes: Sequence[Strike]
+    burst: int
+    """Asks that come at once in an overload."""
+    key: str = "none"
+
+
+class Crowds:
+    """The client processes."""
+
+    def __init__(self, plan: Plan, urls: Sequence[str], folder: Path) -> None:
+        self._plan = plan
+        self._urls = list(urls)
+        self._folder = folder
+        self._running: list[Running] = []
+        self._readers: list[asyncio.Task[None]] = []
+        self.progress = [Progress() for _ in range(CROWDS)]
+        self.stalls: list[Stall] = []
+
+    @property
+    def paths(self) -> list[Path]:
+        """Where the transcripts are written."""
+        return [self._folder / f"transcripts-{n}.jsonl" for n in range(CROWDS)]
+
+    @property
+    def total(self) -> Progress:
+        """What all of them have told."""
+        names = ("asked", "ended", "sockets", "refused", "seen", "stops")
+        return Progress(**{name: sum(getattr(each, name) for each in self.progress) for name in names})
+
+    async def start(self) -> None:
+        """Start the processes and give them their orders."""
+        share = self._plan.clients // CROWDS
+        for n, path in enumerate(self.paths):
+            with (self._folder / f"crowd-{n}.log").open("ab") as log:
+                running = await asyncio.create_subprocess_exec(
+                    *tether.command(
+                        os.getpid(), [sys.executable, "-P", "-m", "tokenwire.audit.crowd"], signal.SIGKILL
+                    ),
+                    stdin=PIPE,
+                    stdout=PIPE,
+                    stderr=log,
+                    limit=1 << 24,
+                    start_new_session=True,
+                )
+            self._running.append(running)
+            orders = Orders(
+                self._plan.seed, n * 1000, share, self._urls, self._plan.key, str(path), self._plan.load
+            )
+            self._tell(running, orders)
+            self._readers.append(asyncio.create_task(self._read(n, running)))
+
+    def say(self, word: Word, crowds: int = CROWDS) -> None:
+        """Tell the first crowds something."""
+        for running in self._running[:crowds]:
+            self._tell(running, word)
+
+    async def finished(self) -> None:
+        """Wait for the end.  Raises CommandError if a process failed."""
+        await asyncio.gather(*self._readers)
+        for n, running in enumerate(self._running):
+            code = await running.wait()
+            log = (self._folder / f"crowd-{n}.log").read_text(errors="replace")
+            if code or log.strip():
+                raise CommandError(f"A client process failed ({code}): {log[-2000:]}", FAILED)
+
+    async def stop(self) -> None:
+        """End the processes, whatever they do."""
+        for running in self._running:
+            with suppress(ProcessLookupError):
+                running.kill()
+            await running.wait()
+        await asyncio.gather(*self._readers, return_exceptions=True)
+
+    @staticmethod
+    def _tell(running: Running, word: Orders | Word) -> None:
+        if running.stdin is not None:
+            running.stdin.write(msgspec.json.encode(word) + b"\n")
+
+    async def _read(self, n: int, running: Running) -> None:
+        while running.stdout is not None and (line := await running.stdout.readline()):
+            self.progress[n] = msgspec.json.decode(line, type=Progress)
+        self.stalls += self.progress[n].stalls
+
+
+class Audit:
+    """One run."""
+
+    def __init__(self, plan: Plan, rules: Rules, folder: Path, outcome: Outcome, say: Say) -> None:
+        self._plan = plan
+        self._rules = rules
+        self._folder = folder
+        self._outcome = outcome
+        self._say = say
+        self._struck: list[Struck] = []
+        self._stalls = Stalls()
+        self._began = 0.0
+
+    async def on_fleet(self, fleet: AuditFleet, model: str, stop: asyncio.Event) -> None:
+        """Strike at a fleet of our own and check everything.  Raises CommandError if it cannot be run."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(fleet.stop)
+            self._say("starting the fleet")
+            await fleet.start()
+            remains = Remains(fleet.redis_url, model)
+            stack.push_async_callback(remains.close)
+            crowds = Crowds(self._plan, fleet.urls, self._folder)
+            stack.push_async_callback(crowds.stop)
+            await self._trouble(fleet, crowds, remains, stop)
+            self._say("clients have finished; waiting for what they left behind")
+            await remains.rested(_REST_SECONDS)
+            await self._look_back(fleet, crowds, remains)
+
+    # ---- while it runs ----
+
+    async def _trouble(
+        self, fleet: AuditFleet, crowds: Crowds, remains: Remains, stop: asyncio.Event
+    ) -> None:
+        await crowds.start()
+        self._began = time.time()
+        around = [
+            asyncio.create_task(self._stalls.watch()),
+            asyncio.create_task(fleet.revive()),
+            asyncio.create_task(self._sample(remains)),
+            asyncio.create_task(self._tell_progress(crowds)),
+        ]
+        try:
+            await self._strike_all(fleet, crowds, stop)
+            crowds.say(Word(finish=_FINISH_SECONDS))
+            await crowds.finished()
+        finally:
+            for task in around:
+                task.cancel()
+            results = await asyncio.gather(*around, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    async def _strike_all(self, fleet: AuditFleet, crowds: Crowds, stop: asyncio.Event) -> None:
+        """Strike on time, each strike in a task of its own, until the time is over or somebody stops it."""
+        async with asyncio.TaskGroup() as strikes:
+            for strike in self._plan.strikes:
+                if await self._slept(strike.at, stop):
+                    break
+                if strike.fault.on_worker or strike.fault.on_gateway:
+                    strikes.create_task(self._strike(fleet, strike))
+                else:
+                    self._let_clients(crowds, strike)
+            await self._slept(self._plan.seconds, stop)
+
+    async def _slept(self, until: float, stop: asyncio.Event) -> bool:
+        """Sleep until so many seconds from the beginning; True if the audit was stopped."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, self._began + until - time.time())):
+                await stop.wait()
+        return stop.is_set()
+
+    async def _strike(self, fleet: AuditFleet, strike: Strike) -> None:
+        struck = await fleet.strike(strike)
+        if struck is None:
+            self._outcome.skipped += 1
+        else:
+            self._struck.append(struck)
+
+    def _let_clients(self, crowds: Crowds, strike: Strike) -> None:
+        now = time.time()
+        if strike.fault is Fault.POISON:
+            crowds.say(Word(poison=True, at=strike.at), crowds=1)
+        else:
+            crowds.say(Word(burst=self._plan.burst // CROWDS, at=strike.at))
+            self._struck.append(Struck(strike.fault, "", now, now + 1.0))
+
+    async def _sample(self, remains: Remains) -> None:
+        """Look again and again how many wait."""
+        while True:
+            self._outcome.most_waiting = max(self._outcome.most_waiting, await remains.waiting())
+            await asyncio.sleep(_SAMPLE_SECONDS)
+
+    async def _tell_progress(self, crowds: Crowds) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            total = crowds.total
+            last = self._struck[-1].fault if self._struck else "no strike yet"
+            self._say(
+                f"{time.time() - self._began:4.0f} s  asked {total.asked}  ended {total.ended}  "
+                f"sockets {total.sockets}  refused {total.refused}  events {total.seen}  "
+                f"strikes {len(self._struck)} ({last})"
+            )
+
+    # ---- afterwards ----
+
+    async def _look_back(self, fleet: AuditFleet, crowds: Crowds, remains: Remains) -> None:
+        outcome, violations = self._outcome, self._outcome.violations
+        ports = {m.process.name: m.process.probe_port for m in fleet.members if m.process.probe_port}
+        violations += await unrested(ports, 10.0)
+        violations += await remains.left_over()
+        self._struck += fleet.deaths
+        violations += _crashes(fleet.deaths)
+        outcome.dropped_live = sum(member.proxy.dropped for member in fleet.members)
+        logs = WorkerLogs(
+            self._folder / f"{m.process.name}.log" for m in fleet.members if m.process.role is Role.WORKER
+        )
+        shelf = Shelf(crowds.paths)
+        self._say(f"checking {len(shelf)} responses")
+        facts = await self._check_all(shelf, remains, logs)
+        self._check_refused(shelf)
+        if outcome.most_waiting > self._rules.bound:
+            detail = f"{outcome.most_waiting} waited, {self._rules.bound} may"
+            violations.append(Violation(Promise.DOOR, "bound passed", "-", detail))
+        whole = Whole(facts, self._struck, [*self._stalls.found, *crowds.stalls], self._rules)
+        whole.weigh()
+        outcome.evidence = whole.evidence
+        violations += whole.violations
+
+    async def _check_all(self, shelf: Shelf, remains: Remains, logs: WorkerLogs) -> list[Fact]:
+        outcome = self._outcome
+        facts: list[Fact] = []
+        keys: dict[str, str] = {}
+        async for response_id, log in remains.logs(shelf.response_ids):
+            viewings = shelf.viewings(response_id)
+            history = History(response_id, sorted(viewings, key=lambda viewing: viewing.viewer), log)
+            outcome.violations += check(history, self._rules)
+            outcome.violations += claimed_unstarted(log, response_id, logs.claimed)
+            outcome.violations += _asked_twice(keys, response_id, viewings)
+            facts.append(fact(history, logs.freed))
+            outcome.responses += 1
+            outcome.viewings += len(viewings)
+            outcome.events += sum(len(viewing.seen) for viewing in viewings)
+            outcome.hand_overs += sum(1 for entry in log if entry.kind is Kind.HANDED)
+            self._note_refusals(viewings)
+        return facts
+
+    def _check_refused(self, shelf: Shelf) -> None:
+        unanswered = shelf.unanswered()
+        self._note_refusals(unanswered)
+        lost = [viewing for viewing in unanswered if viewing.over != "refused"]
+        for viewing in lost:
+            detail = f"asked {viewing.key}, never answered ({len(viewing.stays)} sockets)"
+            self._outcome.violations.append(Violation(Promise.DOOR, "neither taken nor refused", "-", detail))
+
+    def _note_refusals(self, viewings: Iterable[Viewing]) -> None:
+        refusals = [refusal for viewing in viewings for refusal in viewing.refusals]
+        self._outcome.refusals += len(refusals)
+        for refusal in refusals:
+            if refusal.retry_after is None or refusal.status not in _STATUS_AGAIN:
+                detail = f"{refusal.status} {refusal.code}, retry after {refusal.retry_after}"
+                self._outcome.violations.append(
+                    Violation(Promise.DOOR, "refused without a retry time", "-", detail)
+                )
+
+
+def _asked_twice(keys: dict[str, str], response_id: str, viewings: Iterable[Viewing]) -> list[Violation]:
+    """Find a second response for one idempotency key; ``keys`` remembers the first one."""
+    return [
+        Violation(
+            Promise.ONE_ENDING, "accepted twice", response_id, f"{viewing.key} is {keys[viewing.key]} too"
+        )
+        for viewing in viewings
+        if keys.setdefault(viewing.key, response_id) != response_id
+    ]
+
+
+def _crashes(deaths: Iterable[Struck]) -> list[Violation]:
+    """Find processes that ended without being struck and without poison."""
+    return [
+        Violation(
+            Promise.NEIGHBOURS, "a process ended by itself", death.target, f"exit code {death.exit_code}"
+        )
+        for death in deaths
+        if death.exit_code != _POISONED
+    ]
