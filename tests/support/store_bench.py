@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 from shared.log import LiveMessage, new_response_id
 from shared.request import Message, Request, Sampling
+from shared.store.connect import connect
 from shared.store.contract import Claim, GatewayStore, Leases, Live, WorkerStore
 from shared.store.gateway import RedisGatewayStore
-from shared.store.link import Link
+from shared.store.link import Server
 from shared.store.live import LiveReader
 from shared.store.memory import MemoryGatewayStore, MemoryLive, MemoryServer, MemoryWorkerStore
 from shared.store.worker import RedisWorkerStore
@@ -66,12 +67,18 @@ class Bench:
         return claims[0]
 
 
+async def flush(server: Server) -> None:
+    """Empty all servers that hold keys."""
+    for link in await server.primaries():
+        await link.command("FLUSHALL")
+
+
 @contextlib.asynccontextmanager
 async def on_server(url: str, partitions: int) -> AsyncIterator[Bench]:
     async with contextlib.AsyncExitStack() as stack:
 
-        def link() -> Link:
-            made = Link.to(url)
+        def link() -> Server:
+            made = connect(url)
             stack.push_async_callback(made.close)
             return made
 
@@ -89,7 +96,7 @@ async def on_server(url: str, partitions: int) -> AsyncIterator[Bench]:
             return live
 
         first = link()
-        await first.command("FLUSHALL")
+        await flush(first)
         gateway = RedisGatewayStore(first, name="gateway", partitions=partitions, leases=LEASES)
         yield Bench(gateway, make_worker, make_live, partitions)
 
