@@ -6,6 +6,7 @@ Pull is the back-pressure: a worker asks for no more than its engine has slots f
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -47,6 +48,7 @@ class Intake:
         self._info = info
         self._leases = leases
         self._draining = False
+        self._claiming = asyncio.Lock()
         self._seen_steps = -1
         self.reachable = False
         """Whether the store answered the last time it was asked."""
@@ -86,26 +88,37 @@ class Intake:
             self._metrics.look(self._engine.stats())
 
     async def drain(self, seconds: float) -> None:
-        """Claim no more, log what is computed, and hand everything over, within about ``seconds``."""
+        """Claim no more, log what is computed, and hand everything over, within ``seconds``.
+
+        What cannot be handed over, since the store is away, is continued when its lease has run out.
+        """
         self._draining = True
-        for response_id in tuple(self._publisher.journals):
-            self._engine.cancel(response_id)
-        await self._publisher.settle(seconds / 2)
-        unfinished = [j for j in self._journals() if j.ending is None]
-        await asyncio.gather(*(self._release(journal.claim) for journal in unfinished))
-        await self._guarded(self._store.retire)
+        try:
+            async with asyncio.timeout(seconds):
+                async with self._claiming:  # a claim that is under way may still bring something
+                    for response_id in tuple(self._publisher.journals):
+                        self._engine.cancel(response_id)
+                await self._publisher.settle(seconds / 2)
+                await self._finish(seconds / 4)
+                await self._hand_over()
+                await self._guarded(self._store.retire)
+        except TimeoutError:
+            self._log.warning("drain_cut_short", left=len(self._publisher.journals))
 
     # ---- their steps ----
 
     async def _claim(self) -> int:
-        link = self._store.link
-        claims = await self._store.claim(self.room, self._may_take_suspect)
-        for claim in claims:
-            self._publisher.open(claim, link)
-            self._metrics.claims.inc()
-            self._note(claim)
-            self._engine.submit(order_of(claim, self._info.worker))
-        return len(claims)
+        async with self._claiming:
+            if not self.room:
+                return 0  # a drain came first
+            link = self._store.link
+            claims = await self._store.claim(self.room, self._may_take_suspect)
+            for claim in claims:
+                self._publisher.open(claim, link)
+                self._metrics.claims.inc()
+                self._note(claim)
+                self._engine.submit(order_of(claim, self._info.worker))
+            return len(claims)
 
     def _may_take_suspect(self) -> bool:
         """Say whether all that run here have proved that they do not kill their worker."""
@@ -131,14 +144,15 @@ class Intake:
         if not self._engine_moves():
             return
         # At the same time: in a Cluster the node that knows the workers may be away, and the leases not.
-        announcing = asyncio.create_task(self._announce())
-        try:
-            journals = self._journals()
-            standings = await self._store.renew([journal.claim for journal in journals])
-            for journal, standing in zip(journals, standings, strict=True):
-                self._obey(journal, standing)
-        finally:
-            await announcing
+        for failure in await asyncio.gather(self._announce(), self._extend(), return_exceptions=True):
+            if failure is not None:
+                raise failure
+
+    async def _extend(self) -> None:
+        journals = self._journals()
+        standings = await self._store.renew([journal.claim for journal in journals])
+        for journal, standing in zip(journals, standings, strict=True):
+            self._obey(journal, standing)
 
     async def _announce(self) -> None:
         await self._store.announce(
@@ -169,6 +183,19 @@ class Intake:
             self._publisher.end(journal.claim.response_id, Reason.LEFT)
         elif standing not in (Standing.OURS, Standing.UNKNOWN):
             self._publisher.drop(journal.claim.response_id, standing)
+
+    async def _finish(self, seconds: float) -> None:
+        """Wait, at most so long, until the endings that the engine has told are written."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while any(journal.ending is not None for journal in self._journals()):
+                    self._publisher.changed.clear()
+                    await self._publisher.changed.wait()
+
+    async def _hand_over(self) -> None:
+        """Release everything, again and again while the store does not answer."""
+        while journals := self._journals():
+            await asyncio.gather(*(self._release(journal.claim) for journal in journals))
 
     async def _release(self, claim: Claim) -> None:
         async def release() -> None:

@@ -18,7 +18,7 @@ from worker.engines.registry import ENGINES
 class WorkerSettings:
     """One worker process."""
 
-    redis_url: str = setting("REDIS_URL", "redis://127.0.0.1:6379", "Where Redis or Valkey is.", secret=True)
+    redis_url: str = setting("REDIS_URL", "redis://127.0.0.1:6379", "Where Redis or Valkey is, alone, under Sentinel or as a Cluster.", secret=True)
     partitions: int = setting(
         "PARTITIONS",
         1,
@@ -70,7 +70,7 @@ class WorkerSettings:
     )
     log_bytes: int = setting("LOG_BYTES", 1 << 20, "Text of one response at most.", minimum=1024)
     drain_seconds: float = setting(
-        "DRAIN_SECONDS", 5.0, "Time in which a stopping worker hands its responses over.", minimum=0
+        "DRAIN_SECONDS", 5.0, "Time in which a stopping worker hands its responses over, at most.", minimum=0
     )
     step_timeout: float = setting(
         "STEP_TIMEOUT", 60.0, "A step that lasts longer is taken for hung.", minimum=1

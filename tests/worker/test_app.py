@@ -6,8 +6,15 @@ import asyncio
 import contextlib
 import io
 import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import pytest
 from scripted_engine import ScriptedEngine
@@ -20,8 +27,12 @@ from shared.settings import SettingsError
 from shared.store.contract import Followed
 from shared.store.gateway import RedisGatewayStore
 from shared.store.link import Link
+from tokenwire.valkey import answers, command, find_program
 from worker.app import operate, serve
-from worker.engines.contract import EngineError
+from worker.engine_thread import EngineThread
+from worker.engines.contract import EngineError, Event
+from worker.engines.echo import EchoEngine
+from worker.engines.options import EchoOptions
 from worker.settings import WorkerSettings
 
 
@@ -84,6 +95,16 @@ class Fleet:
 
     def events(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.lines.getvalue().splitlines()]
+
+    async def said(self, event: str, response_id: str) -> dict[str, object]:
+        """Wait for a line about a response; return what only lines of this event hold."""
+
+        async def line():
+            found = [e for e in self.events() if (e["event"], e.get("response_id")) == (event, response_id)]
+            return found[0] if found else None
+
+        common = ("ts", "level", "event", "response_id", "worker", "process", "service", "tier", "time")
+        return {name: value for name, value in (await eventually(line, 20)).items() if name not in common}
 
 
 @pytest.fixture
@@ -217,3 +238,86 @@ async def test_a_worker_whose_engine_has_failed_goes_away_and_says_so(fleet: Fle
 
     with pytest.raises(EngineError, match="start the worker again"):
         await operate(engine, settings, asyncio.Event(), make_logger("worker", io.StringIO()))
+
+
+async def test_a_stop_in_a_long_prefill_frees_the_slot_within_a_second(fleet: Fleet):
+    fleet.start("worker-1", echo_prefill_seconds=600, slots=1)
+    stopped = await fleet.submit("long")
+    waiting = await fleet.submit("next")
+    await fleet.said("claimed", stopped)
+
+    await fleet.gateway.cancel(stopped, "alice")
+    began = time.monotonic()
+    await fleet.said("claimed", waiting)
+
+    assert time.monotonic() - began < 1.5  # half a second to name it, a step of the engine, and the claim
+    assert await fleet.said("claim_lost", stopped) == {"standing": "ended"}
+
+
+class Stuck(EchoEngine):
+    """An engine whose second step never ends."""
+
+    def __init__(self) -> None:
+        super().__init__(EchoOptions(model="echo", slots=4, context_length=100))
+        self.hangs = threading.Event()
+        self.goes_on = threading.Event()
+
+    def step(self) -> Sequence[Event]:
+        if self.stats().steps:
+            self.hangs.set()
+            self.goes_on.wait()
+        return super().step()
+
+
+async def test_a_drain_hands_over_what_a_step_that_hangs_has_left_and_the_worker_goes(fleet: Fleet):
+    stuck, stop = Stuck(), asyncio.Event()
+    settings = WorkerSettings(redis_url=fleet.url, name="stuck", probe_port=0, lease_seconds=60)
+    log = make_logger("worker", fleet.lines, worker="stuck")
+    working = asyncio.create_task(operate(EngineThread(lambda: stuck), settings, stop, log))
+    response_id = await fleet.submit("a b c")
+    await asyncio.to_thread(stuck.hangs.wait, 10)
+    await fleet.has_deltas(response_id, 1)
+
+    stop.set()
+    began = time.monotonic()
+    with pytest.raises(EngineError, match="did not end"):
+        await asyncio.wait_for(working, 20)
+
+    assert time.monotonic() - began < 10
+    fleet.start("heir", lease_seconds=60)
+    assert text_of(await fleet.ended(response_id)) == "a b c a b c a b c a b c "
+    stuck.goes_on.set()
+
+
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_worker_told_to_stop_while_redis_is_away_is_gone_within_ten_seconds(fault: signal.Signals):
+    with tempfile.TemporaryDirectory(prefix="tw-") as folder:
+        path = Path(folder) / "s"
+        server = await asyncio.create_subprocess_exec(
+            *command(find_program(), path), stdout=asyncio.subprocess.DEVNULL
+        )
+        try:
+            await eventually(lambda: asyncio.to_thread(answers, path))
+            async with asyncio.timeout(60):
+                assert await stopped_while_away(f"unix://{path}", server, fault) < 10
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                server.kill()
+            await server.wait()
+
+
+async def stopped_while_away(url: str, server: asyncio.subprocess.Process, fault: signal.Signals) -> float:
+    """Give a worker process something to do, take Redis away, stop the worker; return how long that took."""
+    link = Link.to(url)
+    made = Fleet(url, RedisGatewayStore(link, name="test", leases=LEASES))
+    environ = os.environ | {"REDIS_URL": url, "ENGINE": "echo", "PROBE_PORT": "0"}
+    argv = (sys.executable, "-m", "worker")
+    worker = await asyncio.create_subprocess_exec(*argv, env=environ, stderr=asyncio.subprocess.DEVNULL)
+    response_id = await made.submit("a b", sampling=Sampling(max_tokens=4000, seed=1))
+    await made.has_deltas(response_id, 2)
+    server.send_signal(fault)
+    worker.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    assert await worker.wait() == 0
+    await link.close()
+    return time.monotonic() - began

@@ -191,3 +191,88 @@ async def test_logged_text_is_given_back_unescaped():
     await heir.claim()
 
     assert heir.engine.orders[response_id].resume_text == text
+
+
+async def test_a_claim_under_way_when_the_drain_begins_is_handed_over_too():
+    rig = Rig()
+    response_id = await rig.submitted(keep=-1)
+    draining, heir = await rig.worker("draining"), await rig.worker("heir")
+    claim, asked, answer = draining.store.claim, asyncio.Event(), asyncio.Event()
+
+    async def slow(*arguments):
+        asked.set()
+        claims = await claim(*arguments)
+        await answer.wait()
+        return claims
+
+    draining.store.claim = slow
+    claiming = asyncio.create_task(draining.intake.claim_for_ever())
+    await asked.wait()
+    drain = asyncio.create_task(draining.intake.drain(5))
+    await asyncio.sleep(0)
+    answer.set()
+    await drain
+    await claiming
+
+    assert not draining.publisher.journals
+    assert await heir.claim() == 1
+    assert heir.publisher.journals[response_id].claim.attempts == 1
+
+
+async def test_an_ending_told_before_the_drain_is_written_and_not_handed_over():
+    rig = Rig()
+    response_id = await rig.submitted(keep=-1)
+    draining, heir = await rig.worker("draining"), await rig.worker("heir")
+    await draining.claim()
+    draining.engine.say(response_id, "all", 1)
+    draining.engine.end(response_id)
+    task = asyncio.create_task(draining.publisher.run())
+
+    await draining.intake.drain(5)
+    task.cancel()
+
+    assert (await rig.followed(response_id)).status is Status.COMPLETED
+    assert await heir.claim() == 0
+
+
+async def test_a_drain_without_a_store_ends_in_its_time_and_says_what_is_left(monkeypatch):
+    rig = Rig()
+    await rig.submitted(keep=-1)
+    worker = await rig.worker()
+    await worker.claim()
+
+    async def away(*_):
+        raise StoreUnavailable("gone")
+
+    for verb in ("release", "retire", "why", "append"):
+        monkeypatch.setattr(worker.store, verb, away)
+    async with asyncio.timeout(5):
+        await worker.intake.drain(0.4)
+
+    assert '"event":"drain_cut_short"' in rig.lines.getvalue().replace(" ", "")
+
+
+@pytest.mark.parametrize("ended_by", ["cancel", "detach"])
+async def test_an_ending_by_somebody_else_is_seen_in_prefill_within_a_second_and_without_a_step(ended_by):
+    rig = Rig()
+    response_id = await rig.submitted(keep=0)
+    worker = await rig.worker()
+    await worker.claim()
+    tasks = [
+        asyncio.create_task(worker.publisher.run()),
+        asyncio.create_task(worker.intake.name_for_ever()),
+    ]
+    if ended_by == "cancel":
+        await rig.gateway.cancel(response_id, "alice")
+    else:
+        await rig.gateway.detach(response_id, "tab")
+    async with asyncio.timeout(1):
+        while not worker.engine.cancelled:  # noqa: ASYNC110 - the scripted engine has no event for it
+            await asyncio.sleep(0.01)
+    for task in tasks:
+        task.cancel()
+
+    assert worker.engine.cancelled == [response_id]
+    assert worker.engine.steps == 0
+    assert worker.intake.room == 4
+    assert worker.metrics.after_stop._sum.get() == 0
