@@ -15,11 +15,10 @@ def main() -> int:
     """Run until SIGTERM or SIGINT and return the exit code."""
     try:
         settings = read(GatewaySettings, os.environ)
+        return run(lambda stop: serve(settings, stop))
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    try:
-        return run(lambda stop: serve(settings, stop))
     except OSError as problem:
         sys.stderr.write(f"The gateway cannot listen on {settings.host}:{settings.port}: {problem}.\n")
         return 1

@@ -29,10 +29,13 @@ from gateway.settings import GatewaySettings
 from gateway.sockets import Sockets
 from gateway.tasks import Tasks
 from shared.observe import Log, Probes, make_logger
+from shared.store.check import Watchman
+from shared.store.connect import connect
 from shared.store.contract import GatewayStore, Live, StoreUnavailable
 from shared.store.gateway import RedisGatewayStore
-from shared.store.link import Link
+from shared.store.link import Server
 from shared.store.live import LiveReader
+from shared.store.place import parse
 
 _ROUND_SECONDS = 1.0
 _STALE_SECONDS = 20.0
@@ -176,8 +179,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     quiet_libraries(LibraryLog(log))
     registry = CollectorRegistry()
     async with contextlib.AsyncExitStack() as stack:
-        link = Link.to(settings.redis_url)
-        stack.push_async_callback(link.close)
+        link = await _checked(settings, log, stack)
         name = f"gateway-{os.getpid()}-{secrets.token_hex(3)}"
         store = RedisGatewayStore(link, name=name, partitions=settings.partitions, leases=settings.leases)
         gateway = Gateway(settings, store, log, registry, name=name)
@@ -188,6 +190,22 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
         await gateway.start(live)
         await stop.wait()
         await gateway.stop()
+
+
+async def _checked(settings: GatewaySettings, log: Log, stack: contextlib.AsyncExitStack) -> Server:
+    """Connect to the store.  Raises SettingsError if it is not fit to hold logs."""
+    link = connect(settings.redis_url)
+    stack.push_async_callback(link.close)
+    watchman = Watchman(link, parse(settings.redis_url), settings.partitions, log)
+    await watchman.at_start()
+    watching = asyncio.create_task(watchman.run(), name="watchman")
+
+    async def end() -> None:
+        watching.cancel()
+        await asyncio.wait([watching])
+
+    stack.push_async_callback(end)
+    return link
 
 
 @contextlib.asynccontextmanager

@@ -26,7 +26,10 @@ class GatewaySettings:
         "PROBE_PORT", 0, "Port of the probes; 0 takes a free one.", minimum=0, maximum=65535
     )
     redis_url: str = setting(
-        "REDIS_URL", "redis://127.0.0.1:6379/0", "redis://, rediss:// or unix:// URL.", secret=True
+        "REDIS_URL",
+        "redis://127.0.0.1:6379",
+        "Where Redis or Valkey is: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://.",
+        secret=True,
     )
     partitions: int = setting("PARTITIONS", 1, "Hash tags for new responses.", minimum=1, maximum=4096)
     dev_open: bool = setting(

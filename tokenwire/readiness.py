@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
+from shared.store.place import Options, parse
 from tokenwire import client
 from tokenwire.errors import FAILED, CommandError
 from tokenwire.plan import Process
@@ -37,21 +37,33 @@ class _Patience:
 
 
 async def named_server_listens(url: str) -> None:
-    """Find out early whether anything listens at REDIS_URL.  Raises CommandError."""
-    parts = urlsplit(url)
-    place = parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
+    """Find out early whether anything listens at REDIS_URL.  Raises CommandError, or SettingsError if it is none."""
+    hosts = parse(url).hosts
+    if not any(await asyncio.gather(*map(_listens, hosts))):
+        places = ", ".join(map(_place, hosts))  # never the URL: it may hold a password
+        raise CommandError(
+            f"Nothing listens at REDIS_URL ({places}): start a Redis there, or leave REDIS_URL unset to have one."
+        )
+
+
+def _place(options: Options) -> str:
+    return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")
+
+
+async def _listens(options: Options) -> bool:
     try:
         async with asyncio.timeout(5):
-            if parts.scheme == "unix":
-                _, writer = await asyncio.open_unix_connection(place)
+            if "path" in options:
+                _, writer = await asyncio.open_unix_connection(options["path"])
             else:
-                _, writer = await asyncio.open_connection(parts.hostname, parts.port or 6379)
+                _, writer = await asyncio.open_connection(
+                    options.get("host", "localhost"), options.get("port", 6379)
+                )
             writer.close()
             await writer.wait_closed()
-    except (OSError, TimeoutError):  # the place is shown, never the URL: it may hold a password
-        raise CommandError(
-            f"Nothing listens at REDIS_URL ({place}): start a Redis there, or leave REDIS_URL unset to have one."
-        ) from None
+    except (OSError, TimeoutError):
+        return False
+    return True
 
 
 async def answers_ready(process: Process, say: Say) -> None:

@@ -144,7 +144,7 @@ async def _start_server(fleet: Fleet, folder: Path, environ: Mapping[str, str]) 
     await fleet.start(Process("valkey", Role.SERVER, tuple(command(find_program(), socket_path)), environ))
     while not await asyncio.to_thread(answers, socket_path):  # noqa: ASYNC110 - it gives no sign of its own
         await asyncio.sleep(0.02)
-    return f"unix://{socket_path}"
+    return f"unix://{socket_path}?volatile=1"  # it is meant to keep nothing
 
 
 def _page(settings: UpSettings) -> Path | None:

@@ -11,8 +11,11 @@ from prometheus_client import CollectorRegistry
 
 from shared.observe import Log, Probes
 from shared.settings import SettingsError
+from shared.store.check import Watchman
+from shared.store.connect import connect
 from shared.store.contract import WorkerInfo
-from shared.store.link import Link
+from shared.store.link import Server
+from shared.store.place import parse
 from shared.store.worker import RedisWorkerStore
 from worker.engines.contract import Engine, EngineError, Event
 from worker.engines.registry import make_engine
@@ -56,9 +59,10 @@ async def operate(engine: Engine, settings: WorkerSettings, stop: asyncio.Event,
         events = _Events()
         beating = asyncio.create_task(_beat(probes, engine, settings.step_timeout), name="beat")
         stack.push_async_callback(_ended, beating)
+        link = await _checked(settings, log, stack)  # before a model is loaded for minutes
         stack.push_async_callback(engine.close)
         await engine.start(events.on_step)
-        intake, publisher = await _join(settings, engine, metrics, log, stack)
+        intake, publisher = await _join(settings, link, engine, metrics=metrics, log=log, stack=stack)
         events.publisher = publisher
         waiting_for.clear()
         log.info("ready", probe_port=port, model=engine.info.model, build=engine.info.build)
@@ -86,16 +90,16 @@ def _listen(probes: Probes, settings: WorkerSettings) -> int:
         raise SettingsError([f"{port}: choose another, or 0 for any free one."]) from error
 
 
-async def _join(
+async def _join(  # noqa: PLR0913 - what the parts are made from
     settings: WorkerSettings,
+    link: Server,
     engine: Engine,
+    *,
     metrics: WorkerMetrics,
     log: Log,
     stack: contextlib.AsyncExitStack,
 ) -> tuple[Intake, Publisher]:
-    """Connect to the store and put the parts together."""
-    link = Link.to(settings.redis_url)
-    stack.push_async_callback(link.close)
+    """Put the parts together."""
     info = WorkerInfo(
         worker=settings.worker_name,
         model=engine.info.model,
@@ -117,6 +121,17 @@ async def _join(
     publisher = Publisher(store, engine.cancel, metrics, log, log_bytes=settings.log_bytes)
     intake = Intake(store, engine, publisher, metrics, log, info=info, leases=settings.leases)
     return intake, publisher
+
+
+async def _checked(settings: WorkerSettings, log: Log, stack: contextlib.AsyncExitStack) -> Server:
+    """Connect to the store.  Raises SettingsError if it is not fit to hold logs."""
+    link = connect(settings.redis_url)
+    stack.push_async_callback(link.close)
+    watchman = Watchman(link, parse(settings.redis_url), settings.partitions, log)
+    await watchman.at_start()
+    watching = asyncio.create_task(watchman.run(), name="watchman")
+    stack.push_async_callback(_ended, watching)
+    return link
 
 
 class _Events:

@@ -18,7 +18,12 @@ from worker.engines.registry import ENGINES
 class WorkerSettings:
     """One worker process."""
 
-    redis_url: str = setting("REDIS_URL", "redis://127.0.0.1:6379", "Where Redis or Valkey is, alone, under Sentinel or as a Cluster.", secret=True)
+    redis_url: str = setting(
+        "REDIS_URL",
+        "redis://127.0.0.1:6379",
+        "Where Redis or Valkey is: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://.",
+        secret=True,
+    )
     partitions: int = setting(
         "PARTITIONS",
         1,

@@ -99,16 +99,20 @@ class SlotMap:
             asyncio.create_task(self._ask(address))
             for address in dict.fromkeys((*self.nodes(), *self._seeds))
         ]
+        problem = "no node of the Cluster answers"
         try:
             for answer in asyncio.as_completed(asked):
-                with contextlib.suppress(StoreUnavailable, ServerError):
+                try:
                     self._take(await answer)
+                except (StoreUnavailable, ServerError) as error:
+                    problem = str(error)
+                else:
                     return
         finally:
             for task in asked:
                 task.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
-        raise StoreUnavailable("no node of the Cluster answers")
+        raise StoreUnavailable(problem)
 
     async def _ask(self, address: Address) -> Slots:
         reply = await self.link(address).command("CLUSTER", "SLOTS")

@@ -7,7 +7,8 @@
 | ``redis+cluster://host:port,host:port`` | a Cluster, found by any of its nodes |
 
 ``rediss+`` in front instead of ``redis+`` speaks TLS to all of them.  User, password and options stand where
-they stand in a ``redis://`` URL; ``sentinel_username`` and ``sentinel_password`` are options of their own.
+they stand in a ``redis://`` URL; ``sentinel_username`` and ``sentinel_password`` are options of their own, and
+``volatile=1`` says that the server is meant to keep nothing on disk.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from redis.asyncio.connection import Connection, parse_url
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
+
+from shared.settings import SettingsError
 
 Options = Mapping[str, Any]
 """What redis-py's connections are made from: host and port or path, credentials, TLS."""
@@ -36,8 +39,11 @@ _SENTINEL_SECONDS = 1.0
 """What one Sentinel gets to answer before the next is asked."""
 
 
-class BadAddress(ValueError):
+class BadAddress(SettingsError):
     """The URL cannot be used; its text is a sentence that never shows the URL (it may hold a password)."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__([sentence])
 
 
 class Kind(StrEnum):
@@ -56,6 +62,8 @@ class Topology:
     hosts: tuple[Options, ...]
     service: str = ""
     """Under Sentinel: the name of the primary."""
+    volatile: bool = False
+    """The server keeps nothing on disk, and that is meant so (option ``volatile=1``)."""
 
 
 class Place(Protocol):
@@ -112,23 +120,34 @@ def parse(url: str) -> Topology:
         raise BadAddress(f"REDIS_URL is no URL: use {_FORMS}.") from None
     scheme, _, kind = parts.scheme.partition("+")
     if not kind:
-        return Topology(Kind.ALONE, (_options(url),))
+        return _with_volatile(Topology(Kind.ALONE, (_options(url),)))
     if kind not in (Kind.SENTINEL, Kind.CLUSTER) or scheme not in ("redis", "rediss"):
         raise BadAddress(f"REDIS_URL has the scheme {parts.scheme!r}: use {_FORMS}.")
-    login, at, names = parts.netloc.rpartition("@")
     service, _, database = parts.path.strip("/").partition("/")
+    hosts = _hosts(scheme, parts, database)
+    if kind == Kind.CLUSTER:
+        if service:
+            raise BadAddress("REDIS_URL names a database, but a Cluster has only one: leave the path away.")
+        return _with_volatile(Topology(Kind.CLUSTER, hosts))
+    if not service:
+        raise BadAddress("REDIS_URL names no service: write redis+sentinel://host:port/service.")
+    return _with_volatile(Topology(Kind.SENTINEL, hosts, service))
+
+
+def _hosts(scheme: str, parts: SplitResult, database: str) -> tuple[Options, ...]:
+    login, at, names = parts.netloc.rpartition("@")
     hosts = tuple(
         _options(f"{scheme}://{login}{at}{name}/{database}?{parts.query}") for name in names.split(",")
     )
     if not all(host.get("host") for host in hosts):
         raise BadAddress(f"REDIS_URL names no host, or an empty one: use {_FORMS}.")
-    if kind == Kind.CLUSTER:
-        if service:
-            raise BadAddress("REDIS_URL names a database, but a Cluster has only one: leave the path away.")
-        return Topology(Kind.CLUSTER, hosts)
-    if not service:
-        raise BadAddress("REDIS_URL names no service: write redis+sentinel://host:port/service.")
-    return Topology(Kind.SENTINEL, hosts, service)
+    return hosts
+
+
+def _with_volatile(topology: Topology) -> Topology:
+    """Take our own option out of redis-py's."""
+    hosts = tuple({k: v for k, v in host.items() if k != "volatile"} for host in topology.hosts)
+    return replace(topology, hosts=hosts, volatile=topology.hosts[0].get("volatile") == "1")
 
 
 def place_of(topology: Topology) -> Place:
@@ -206,6 +225,6 @@ def _without_sentinel_options(options: Options) -> dict[str, Any]:
 def _options(url: str) -> Options:
     try:
         options: Options = parse_url(url)
-    except (ValueError, ResponseError):
+    except ValueError:
         raise BadAddress(f"REDIS_URL cannot be read: use {_FORMS}.") from None
     return options
