@@ -264,9 +264,9 @@ def spoken(viewing: Viewing, tokens: int) -> tuple[str, bool]:
     """
     vocabulary = [w if w[-1].isspace() else w + " " for w in re.findall(r"\S+\s*", viewing.prompt)]
     text = "".join(vocabulary[n % len(vocabulary)] for n in range(tokens))
-    found = [at for at in (text.find(stop) for stop in viewing.stop_strings) if at >= 0]
+    found = [(at + len(stop), at) for stop in viewing.stop_strings if (at := text.find(stop)) >= 0]
     if found:
-        return text[: min(found)], True
+        return text[: min(found)[1]], True  # the one complete first
     if tokens >= viewing.max_tokens:
         return text, False
     return text[: len(text) - _held_back(text, viewing.stop_strings)], False

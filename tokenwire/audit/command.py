@@ -52,8 +52,13 @@ async def audit(
     plan = plan_of(settings)
     folder = Path(tempfile.mkdtemp(prefix="tw-audit-"))
     try:
+        tried = Audit(plan, rules, folder, outcome, say)
+        if settings.url:
+            outcome.remarks.append("a running deployment: nothing was killed, and its store was not asked")
+            await tried.on_url(settings.url, stop)
+            return
         shape = FleetShape(settings.workers, settings.gateways, rules, environ, seed=settings.seed)
-        await Audit(plan, rules, folder, outcome, say).on_fleet(AuditFleet(shape, folder, say), "echo", stop)
+        await tried.on_fleet(AuditFleet(shape, folder, say), "echo", stop)
     finally:
         if settings.transcripts is not None:
             ignored = shutil.ignore_patterns("*.sock")

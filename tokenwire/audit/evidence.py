@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -73,6 +73,8 @@ class Watched:
     ours: bool
     """The client ended it, or the response did."""
     slow: bool
+    unseen: float
+    """Seconds from the response's ending to the end of this socket, if the ending never came on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class Fact:
     merged: int
 
 
-def fact(history: History, freed: dict[str, float]) -> Fact:
+def fact(history: History, freed: Mapping[str, float]) -> Fact:
     """Extract what the whole run needs; ``freed`` says when a worker let go of a response."""
     ending = history.ending
     pairs = [
@@ -162,15 +164,18 @@ def _first_seen(viewings: Iterable[Viewing], claim: Entry) -> float:
 
 
 def _watched(history: History) -> Iterator[Watched]:
+    ended = history.ending.at / 1000 if history.ending else float("inf")
     for viewing in history.viewings:
-        for stay in viewing.stays:
+        brought = viewing.seen[-1].stay if viewing.ending is not None and viewing.seen else -1
+        for n, stay in enumerate(viewing.stays):
             end = stay.closed or viewing.over_at
             ours = stay.by_client or not stay.in_flight
             slow = viewing.doing == Doing.SLOW
-            yield Watched(str(stay.gateway), stay.opened, end, stay.code, ours, slow)
+            unseen = max(0.0, end - max(ended, stay.opened)) if n != brought and not slow else 0.0
+            yield Watched(str(stay.gateway), stay.opened, end, stay.code, ours, slow, unseen)
 
 
-def _stopped(history: History, freed: dict[str, float]) -> Stopped | None:
+def _stopped(history: History, freed: Mapping[str, float]) -> Stopped | None:
     viewing = next((viewing for viewing in history.viewings if any(s.said for s in viewing.stops)), None)
     ending = history.ending
     if viewing is None or ending is None or ending.reason is not Reason.CANCELLED:
@@ -358,6 +363,7 @@ class Whole:
         for each in self._facts:
             for watched in each.watched:
                 self._weigh_close(each, watched)
+                self._weigh_silence(each, watched)
         for strike in self._struck:
             if strike.fault in (Fault.DRAIN_WORKER, Fault.DRAIN_GATEWAY):
                 self.evidence.drain_exits.append(strike.exit_seconds)
@@ -367,6 +373,18 @@ class Whole:
                     self.violations.append(
                         Violation(Promise.DEPLOYS, f"{strike.fault} ended badly", strike.target, detail)
                     )
+
+    def _weigh_silence(self, each: Fact, watched: Watched) -> None:
+        """Find sockets that stood on after the ending and never brought it, longer than their gateway was out."""
+        begin = watched.end - watched.unseen
+        out = sum(
+            min(strike.end, watched.end) - max(strike.begin, begin)
+            for strike in self._struck
+            if strike.target == watched.gateway and strike.begin < watched.end and strike.end > begin
+        )
+        if watched.unseen > self._rules.silence + out + self._stalled(begin, watched.end):
+            detail = f"a socket stood {watched.unseen:.1f} s after the ending and did not bring it"
+            self.violations.append(Violation(Promise.ONE_ENDING, "ending not told", each.response_id, detail))
 
     def _weigh_close(self, each: Fact, watched: Watched) -> None:
         if watched.ours or not watched.code:

@@ -51,6 +51,8 @@ class Rules:
     """From a stop to its ending at the client, and to the slot being free."""
     pause_slack: float = 2.0
     """Over the lease, where a slot is free."""
+    silence: float = 4.0
+    """From an ending to its viewers, also if the live message of it was lost."""
     drain_pause: float = 1.5
     """From a worker's drain to the next token elsewhere, where a slot is free."""
     drain_exit: float = 10.0

@@ -9,14 +9,14 @@ import sys
 import time
 from asyncio.subprocess import PIPE
 from asyncio.subprocess import Process as Running
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from shared.log import Kind
+from shared.log import Entry, Kind
 from tokenwire import tether
 from tokenwire.audit.aftermath import Remains, WorkerLogs, claimed_unstarted, unrested
 from tokenwire.audit.checker import History, check
@@ -146,6 +146,8 @@ class Audit:
         self._struck: list[Struck] = []
         self._stalls = Stalls()
         self._began = 0.0
+        self._keys: dict[str, str] = {}
+        """The response of each idempotency key."""
 
     async def on_fleet(self, fleet: AuditFleet, model: str, stop: asyncio.Event) -> None:
         """Strike at a fleet of our own and check everything.  Raises CommandError if it cannot be run."""
@@ -161,6 +163,26 @@ class Audit:
             self._say("clients have finished; waiting for what they left behind")
             await remains.rested(_REST_SECONDS)
             await self._look_back(fleet, crowds, remains)
+
+    async def on_url(self, urls: Sequence[str], stop: asyncio.Event) -> None:
+        """Be clients of a running deployment: viewers are compared with each other and with the final text."""
+        async with AsyncExitStack() as stack:
+            crowds = Crowds(self._plan, urls, self._folder)
+            stack.push_async_callback(crowds.stop)
+            await crowds.start()
+            self._began = time.time()
+            telling = asyncio.create_task(self._tell_progress(crowds))
+            stack.callback(telling.cancel)
+            await self._slept(self._plan.seconds, stop)
+            crowds.say(Word(finish=_FINISH_SECONDS))
+            await crowds.finished()
+        shelf = Shelf(crowds.paths)
+        facts = [self._check_one(shelf, response_id, None) for response_id in shelf.response_ids]
+        self._check_refused(shelf)
+        whole = Whole(facts, [], crowds.stalls, self._rules)
+        whole.weigh()
+        self._outcome.evidence = whole.evidence
+        self._outcome.violations += whole.violations
 
     # ---- while it runs ----
 
@@ -264,22 +286,30 @@ class Audit:
         violations += whole.violations
 
     async def _check_all(self, shelf: Shelf, remains: Remains, logs: WorkerLogs) -> list[Fact]:
-        outcome = self._outcome
         facts: list[Fact] = []
-        keys: dict[str, str] = {}
         async for response_id, log in remains.logs(shelf.response_ids):
-            viewings = shelf.viewings(response_id)
-            history = History(response_id, sorted(viewings, key=lambda viewing: viewing.viewer), log)
-            outcome.violations += check(history, self._rules)
-            outcome.violations += claimed_unstarted(log, response_id, logs.claimed)
-            outcome.violations += _asked_twice(keys, response_id, viewings)
-            facts.append(fact(history, logs.freed))
-            outcome.responses += 1
-            outcome.viewings += len(viewings)
-            outcome.events += sum(len(viewing.seen) for viewing in viewings)
-            outcome.hand_overs += sum(1 for entry in log if entry.kind is Kind.HANDED)
-            self._note_refusals(viewings)
+            self._outcome.violations += claimed_unstarted(log, response_id, logs.claimed)
+            self._outcome.hand_overs += sum(1 for entry in log if entry.kind is Kind.HANDED)
+            facts.append(self._check_one(shelf, response_id, log, logs.freed))
         return facts
+
+    def _check_one(
+        self,
+        shelf: Shelf,
+        response_id: str,
+        log: Sequence[Entry] | None,
+        freed: Mapping[str, float] | None = None,
+    ) -> Fact:
+        outcome = self._outcome
+        viewings = sorted(shelf.viewings(response_id), key=lambda viewing: viewing.viewer)
+        history = History(response_id, viewings, log)
+        outcome.violations += check(history, self._rules)
+        outcome.violations += _asked_twice(self._keys, response_id, viewings)
+        outcome.responses += 1
+        outcome.viewings += len(viewings)
+        outcome.events += sum(len(viewing.seen) for viewing in viewings)
+        self._note_refusals(viewings)
+        return fact(history, freed or {})
 
     def _check_refused(self, shelf: Shelf) -> None:
         unanswered = shelf.unanswered()

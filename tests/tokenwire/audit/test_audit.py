@@ -1,0 +1,58 @@
+"""The audit itself, as a user runs it: forty seconds on a real fleet."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+
+import pytest
+from running import running_up
+
+from tokenwire.audit.findings import Promise
+from tokenwire.audit.report import THIN
+
+pytestmark = pytest.mark.audit
+
+
+async def audited(*options: str, seconds: float) -> tuple[int, str]:
+    audit = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "tokenwire", "audit", *options),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=dict(os.environ),
+    )
+    said, _ = await asyncio.wait_for(audit.communicate(), seconds)
+    return audit.returncode, said.decode()
+
+
+async def test_forty_seconds_of_faults_break_no_promise(tmp_path):
+    report = tmp_path / "report.json"
+    options = ("--seed", "1", "--minutes", "0.67", "--clients", "60", "--json", str(report))
+    code, said = await audited(*options, seconds=240)
+    found = json.loads(report.read_text())
+    assert found["violations"] == [], said
+    assert found["responses"] > 300, said
+    assert code == found["code"], said
+    assert code in (0, THIN), said  # a loaded machine may have had too little running; that is no violation
+    assert all(promise.value in said for promise in Promise)
+
+
+async def test_a_running_deployment_is_audited_without_killing_anything(free_port, tmp_path):
+    report = tmp_path / "report.json"
+    async with running_up(
+        free_port, ENGINE="echo", CACHE_DIR=str(tmp_path), ECHO_RATE="200", SLOTS="64"
+    ) as up:
+        options = ("--url", up.url, "--minutes", "0.2", "--clients", "10", "--json", str(report))
+        code, said = await audited(*options, seconds=120)
+    found = json.loads(report.read_text())
+    assert (code, found["violations"]) == (0, []), said
+    assert found["responses"] > 20
+    assert found["evidence"]["resumes"] > 5
+
+
+async def test_what_cannot_be_run_is_one_sentence():
+    code, said = await audited("--faults", "kill everybody", seconds=30)
+    assert code == 2
+    assert said.startswith("There is no strike 'kill everybody'; FAULTS may name: kill worker,")
