@@ -45,7 +45,7 @@ audit: .venv/.installed ## strike at a fleet of its own and prove the promises, 
 	@$(BIN)/tokenwire audit
 
 audit-breakage: .venv/.installed ## break every guard on purpose: the audit must see it (a quarter of an hour)
-	$(BIN)/pytest tests/tokenwire/audit/test_breakage.py --audit $(PYTEST)
+	BREAKAGE=all $(BIN)/pytest tests/tokenwire/audit/test_breakage.py $(PYTEST)
 
 bench: .venv/.installed $(CACHE_DIR)/models/.made ## measure, side by side with peers; BENCH="relay emit" for some
 	@$(BIN)/python -m bench $(BENCH)
