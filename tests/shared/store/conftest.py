@@ -5,41 +5,33 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from servers import Nodes, as_cluster, redis_program, under_sentinel, valkey_program
+from servers import Nodes, Watched, as_cluster, redis_program, under_sentinel, valkey_program
 from store_bench import Bench, in_memory, on_server
 
-CLUSTER_PARTITIONS = 8
-"""Enough for every node to have some."""
-
 
 @pytest.fixture(scope="session")
-def sentinel() -> Iterator[str]:
-    """URL of a Redis 7.0 with a replica under Sentinel."""
+def sentinel() -> Iterator[Watched]:
+    """A Redis 7.0 with a replica under Sentinel; nobody may strike it, others use it too."""
     with under_sentinel(redis_program(), down_after_ms=30_000) as made:
-        yield made.url
-
-
-@pytest.fixture(scope="session")
-def nodes() -> Iterator[Nodes]:
-    """A Cluster of three Valkeys."""
-    with as_cluster(valkey_program()) as made:
         yield made
 
 
 @pytest.fixture(scope="session")
-def cluster(nodes: Nodes) -> str:
-    """URL of the Cluster."""
-    return nodes.url
+def nodes() -> Iterator[Nodes]:
+    """A Cluster of three Valkeys; nobody may strike it, others use it too."""
+    with as_cluster(valkey_program()) as made:
+        yield made
 
 
-@pytest.fixture(
-    params=["memory", "valkey", "valkey-4", "redis7", "sentinel", f"cluster-{CLUSTER_PARTITIONS}"]
-)
+# The number is that of partitions: in the Cluster enough for every node to have some.
+@pytest.fixture(params=["memory", "valkey", "valkey-4", "redis7", "sentinel", "nodes-8"])
 async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
-    """The store under test; the number is that of its partitions."""
+    """The store under test."""
     if request.param == "memory":
         yield in_memory()
         return
     server, _, partitions = request.param.partition("-")
-    async with on_server(request.getfixturevalue(server), int(partitions or 1)) as made:
+    running = request.getfixturevalue(server)
+    url = running if isinstance(running, str) else running.url
+    async with on_server(url, int(partitions or 1)) as made:
         yield made
