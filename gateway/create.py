@@ -53,6 +53,7 @@ class Create(msgspec.Struct, frozen=True):
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     stop: StopString | Annotated[list[StopString], Meta(max_length=4)] | None = None
     keep: Annotated[float, Meta(ge=-1, le=3600)] | None = None
+    """Seconds the response goes on after its last viewer left: 0 ends it at once, -1 lets it end by itself."""
     idempotency_key: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
     # The envelope:
     stream_id: str | None = None
@@ -115,6 +116,9 @@ NEUTRAL: Mapping[str, Callable[[object], bool]] = {
 def check(create: Create, fields: Mapping[str, object]) -> None:
     """Refuse what the types cannot: ``fields`` are all that were sent.  Raises RefusedError."""
     _refuse_unsupported(fields)
+    if create.keep is not None and -1 < create.keep < 0:
+        sentence = "keep is seconds, 0 for none, or -1 for ever."
+        raise RefusedError(WireError(Code.INVALID_REQUEST, sentence, "keep"))
     conversation(create)
 
 

@@ -24,6 +24,8 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+from gateway.errors import CloseCode, Code, WireError
+
 SOCKET_PATH = "/v1/responses"
 SUBPROTOCOL = Subprotocol("tokenwire.v1")
 
@@ -142,6 +144,8 @@ class DoorConnection(ServerConnection):
 
     def __init__(self, protocol: ServerProtocol, server: Server, *, door: Door, **options: Any) -> None:
         super().__init__(protocol, server, **options)
+        self._fail = protocol.fail
+        protocol.fail = self._fail_saying_why  # type: ignore[method-assign]  # no other place comes before it
         self.on_writable: Callable[[], None] | None = None
         """Called when the transport takes bytes again."""
         self._door = door
@@ -159,6 +163,12 @@ class DoorConnection(ServerConnection):
         if self.protocol.state is State.OPEN:
             self.protocol.send_text(payload)
             self.send_data()
+
+    def _fail_saying_why(self, code: int, reason: str = "") -> None:
+        """Fail the connection; a close code alone would not tell a client's user what was too large."""
+        if code == CloseCode.TOO_BIG and self.protocol.state is State.OPEN:
+            self.protocol.send_text(WireError(Code.MESSAGE_TOO_LARGE).event(None))
+        self._fail(code, reason)
 
     def give_up(self) -> None:
         """Cut a connection whose header block has not come."""

@@ -303,7 +303,7 @@ class Hub:
                 attachment.reader.events(render(log.request, log.created_ms, entry, told, begin - 1))
         if attachment.follower.state is State.ENDED:
             self._drop(attachment)
-            attachment.times.ended(told, now)
+            attachment.times.ended(told, self._clock())
             attachment.reader.ended()
             return
         for message in attachment.follower.release():

@@ -66,7 +66,9 @@ class Viewing:
 
     def __init__(self, metrics: Metrics) -> None:
         self._inter_token = metrics.inter_token
+        self._stop_delay = metrics.stop_delay
         self._last_delta = 0.0
+        self._stop_asked_at: float | None = None
 
     def joined(self) -> None:
         """Note that the log was read for the first time."""
@@ -87,10 +89,14 @@ class Viewing:
         self._last_delta = now
 
     def stop_asked(self, now: float) -> None:
-        """Note that this viewer pressed Stop."""
+        """Note that this viewer pressed Stop; the first time counts."""
+        if self._stop_asked_at is None:
+            self._stop_asked_at = now
 
     def ended(self, told: Snapshot, now: float) -> None:
-        """Note the ending."""
+        """Note that the ending was written to the viewer."""
+        if self._stop_asked_at is not None and told.status is Status.CANCELLED:
+            self._stop_delay.observe(now - self._stop_asked_at)
 
     def left(self) -> None:
         """Note that the viewer left before the ending."""
@@ -121,7 +127,6 @@ class Asking(Viewing):
         self._log = log
         self._response_id = response_id
         self._asked_at = asked_at
-        self._stop_asked_at: float | None = None
         self._has_started = self._has_token = False
 
     def started(self, now: float) -> None:
@@ -142,16 +147,11 @@ class Asking(Viewing):
             self._first_token(now)
         super().delta(now)
 
-    def stop_asked(self, now: float) -> None:
-        """Note that the asker pressed Stop."""
-        self._stop_asked_at = now
-
     def ended(self, told: Snapshot, now: float) -> None:
         """Note the ending."""
+        super().ended(told, now)
         self._metrics.outcomes[told.status].inc()
         self._metrics.duration.observe(now - self._asked_at)
-        if self._stop_asked_at is not None:
-            self._metrics.stop_delay.observe(now - self._stop_asked_at)
         self._log.info(
             "ended",
             self._response_id,

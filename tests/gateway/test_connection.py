@@ -1,8 +1,10 @@
 import asyncio
+import json
 
 import pytest
 from gateway_bench import assert_contiguous, assert_goes_on, in_memory, text_of, until
 
+from gateway.door import MESSAGE_BYTES
 from shared.log import Reason
 
 
@@ -268,10 +270,23 @@ async def test_a_submission_that_breaks_frees_its_lane(bench, monkeypatch):
     bench.logged.truncate()
 
 
-async def test_a_message_too_large_closes_with_1009(bench):
+async def test_a_message_too_large_is_said_and_closes_with_1009(bench):
     async with bench.client() as client:
         await client.create("x" * (65 * 1024))
+        error = await client.event()
+        assert (error["type"], error["status"], error["error"]["code"]) == (
+            "error",
+            413,
+            "message_too_large",
+        )
         assert await client.closed() == 1009
+
+
+async def test_a_message_of_exactly_the_limit_is_read(bench):
+    async with bench.client() as client:
+        shell = len(json.dumps({"type": "response.create", "input": ""}))
+        await client.create("x" * (MESSAGE_BYTES - shell))
+        assert (await client.event())["type"] == "response.created"
 
 
 async def test_a_binary_message_closes_with_1003(bench):

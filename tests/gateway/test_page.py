@@ -19,6 +19,7 @@ async def test_the_built_page_is_served_under_a_strict_policy(tmp_path):
         policy = page.headers["content-security-policy"]
         assert "default-src 'self'" in policy
         assert f"ws://{bench.authority}" in policy
+        assert "require-trusted-types-for 'script'; trusted-types 'none'" in policy
         assert page.headers["x-content-type-options"] == "nosniff"
         assert page.headers["cache-control"] == "no-cache"
         script = await client.get("/assets/app-1.js")
