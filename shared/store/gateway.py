@@ -219,11 +219,6 @@ class _Announcement(msgspec.Struct, frozen=True, array_like=True):
     info: WorkerInfo
 
 
-def announcement(info: WorkerInfo, until: float) -> bytes:
-    """Spell an announcement as the hash of workers holds it."""
-    return msgspec.json.encode(_Announcement(until, info))
-
-
 def announced(raw: bytes, now: float) -> Announced:
     """Read an announcement; ``now`` is the server's time in seconds."""
     entry = msgspec.json.decode(raw, type=_Announcement)

@@ -8,6 +8,8 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from shared.log import STATUS_OF, Entry, Kind, Reason, partition_of
 from shared.request import decode
 from shared.store import keys
@@ -25,7 +27,6 @@ from shared.store.contract import (
     Why,
     WorkerInfo,
 )
-from shared.store.gateway import announcement
 from shared.store.link import Server, ServerError
 from shared.store.scripts import load_scripts
 from shared.store.spread import all_of, spread
@@ -34,7 +35,7 @@ MOST_ATTEMPTS = 3
 """Deaths in a row, without progress, after which a response is not tried again."""
 MOST_DEATHS = 8
 """Deaths in all."""
-_DAY = 86_400
+_DAY_MS = 86_400_000
 _STANDINGS = {
     1: Standing.OURS,
     0: Standing.LEFT,
@@ -153,6 +154,8 @@ class RedisWorkerStore:
                 self._scripts["take"], (queue,), self._worker, self._lease, count, mode
             )
         except ServerError as error:
+            if error.out_of_memory:
+                return []  # nothing could be appended to it: it waits until there is room or its time is over
             if "NOGROUP" not in str(error):
                 raise
             await self._make_group(queue)
@@ -302,11 +305,10 @@ class RedisWorkerStore:
 
     async def announce(self, info: WorkerInfo) -> None:
         """Make this worker known for a lease."""
-        seconds, micros = await self._link.command("TIME")
-        now = int(seconds) + int(micros) / 1e6
-        raw = announcement(info, now + self._leases.lease)
-        await self._link.command("HSET", keys.WORKERS, info.worker, raw)
-        await self._link.command("EXPIRE", keys.WORKERS, _DAY)
+        raw = msgspec.json.encode(info)
+        await self._link.script(
+            self._scripts["announce"], (keys.WORKERS,), info.worker, raw, self._lease, _DAY_MS
+        )
 
     async def retire(self) -> None:
         """Take this worker's announcement back."""

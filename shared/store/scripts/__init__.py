@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 _NEEDS_COMMON = ("submit", "claim", "renew", "release", "finish", "cancel", "expire", "follow", "detach")
-_ALONE = ("look", "take", "append", "why", "sweep", "attend")
+_ALONE = ("announce", "look", "take", "append", "why", "sweep", "attend")
 
 
 @dataclass(frozen=True, slots=True)
