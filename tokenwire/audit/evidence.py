@@ -19,6 +19,7 @@ NEED_MANY = frozenset(
     {
         Fault.KILL_WORKER,
         Fault.FREEZE_WORKER,
+        Fault.HOLD_WORKER_LINK,
         Fault.DRAIN_WORKER,
         Fault.CUT_WORKER_LINK,
         Fault.KILL_GATEWAY,
@@ -29,7 +30,9 @@ NEED_MANY = frozenset(
     }
 )
 
-_LETHAL = frozenset({Fault.KILL_WORKER, Fault.FREEZE_WORKER, Fault.DRAIN_WORKER, Fault.POISON})
+_LETHAL = frozenset(
+    {Fault.KILL_WORKER, Fault.FREEZE_WORKER, Fault.HOLD_WORKER_LINK, Fault.DRAIN_WORKER, Fault.POISON}
+)
 """Strikes after which another worker must go on."""
 
 
@@ -306,8 +309,7 @@ class Whole:
         free = self._load.free(strike.begin, owned.seen)
         limit = rules.drain_pause if fault is Fault.DRAIN_WORKER else rules.lease + rules.pause_slack
         excused = self._stalled(strike.begin, owned.seen)
-        gateway_struck = self._troubled(strike.begin, owned.seen, gateways=True)
-        if not free or (pause > limit and (pause <= limit + excused or gateway_struck)):
+        if not free or (pause > limit and (pause <= limit + excused or self._others(strike, owned.seen))):
             self.evidence.crowded_pauses.append(pause)
             return
         self.evidence.pauses.setdefault(fault, []).append(pause)
@@ -315,6 +317,13 @@ class Whole:
             promise = Promise.DEPLOYS if fault is Fault.DRAIN_WORKER else Promise.PAUSE
             detail = f"{pause:.2f} s after {fault}, allowed {limit:g} s with a free slot"
             self.violations.append(Violation(promise, "pause too long", each.response_id, detail))
+
+    def _others(self, strike: Struck, end: float) -> bool:
+        """Say whether another process was struck meanwhile: who takes over may itself be slow, or dead."""
+        return any(
+            other.target and other.target != strike.target and other.begin < end and other.end > strike.begin
+            for other in self._struck
+        )
 
     # ---- stops and leavers ----
 

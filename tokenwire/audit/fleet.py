@@ -34,6 +34,7 @@ _EXIT_SECONDS = 20.0
 _LOOK_SECONDS = 0.05
 _SLOW_LINK = 0.3
 """Seconds by which a delayed link is late, each way."""
+_HELD_SECONDS = 0.2
 _DRAIN_SECONDS = 2.0
 
 
@@ -186,6 +187,8 @@ class AuditFleet:
                 member.proxy.delay = _SLOW_LINK
                 await asyncio.sleep(strike.seconds)
                 member.proxy.delay = 0.0
+            case Fault.HOLD_WORKER_LINK:
+                await self._hold(member.proxy, strike.seconds)
             case Fault.DROP_LIVE:
                 member.proxy.drop_share = strike.share
                 await asyncio.sleep(strike.seconds)
@@ -203,6 +206,14 @@ class AuditFleet:
         proxy.swallow()
         await asyncio.sleep(seconds)
         proxy.heal()
+
+    @staticmethod
+    async def _hold(proxy: Proxy, seconds: float) -> None:
+        """Hold everything back and let it arrive at once, later than the lease: appends of a zombie among it."""
+        proxy.delay = seconds
+        await asyncio.sleep(_HELD_SECONDS)
+        proxy.delay = 0.0  # what comes behind waits for what was held
+        await asyncio.sleep(seconds - _HELD_SECONDS)
 
     async def _drain(self, member: Member) -> tuple[int, float]:
         began = time.monotonic()

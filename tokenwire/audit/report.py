@@ -79,12 +79,13 @@ def _promises(outcome: Outcome) -> list[tuple[str, str, str]]:
 
 def _evidence(outcome: Outcome) -> dict[Promise, str]:
     found = outcome.evidence
+    zombies = sum(found.hits.get(fault, 0) for fault in (Fault.FREEZE_WORKER, Fault.HOLD_WORKER_LINK))
     stops = len(found.stop_delays) + len(found.troubled_stops)
     return {
         Promise.SAME_TEXT: f"{outcome.viewings} transcripts, {outcome.events} events, {found.resumes} resumes",
         Promise.ANY_GATEWAY: f"{found.elsewhere} resumes at another gateway",
         Promise.PAUSE: f"{outcome.hand_overs} hand-overs, {_count(found.pauses)} pauses with a slot free",
-        Promise.NO_ZOMBIE: f"{found.hits.get(Fault.FREEZE_WORKER, 0)} responses of workers frozen past their lease",
+        Promise.NO_ZOMBIE: f"{zombies} responses of workers frozen or held up past their lease",
         Promise.ONE_ENDING: f"{outcome.responses} endings",
         Promise.STOP: f"{stops} stops, {found.stopped_queued} while queued; {len(found.orphans)} left for good",
         Promise.DOOR: f"{outcome.refusals} refusals, at most {outcome.most_waiting} waiting of {outcome.bound}",

@@ -16,6 +16,7 @@ class Fault(StrEnum):
     DRAIN_WORKER = "drain worker"
     CUT_WORKER_LINK = "cut worker link"
     DELAY_WORKER_LINK = "delay worker link"
+    HOLD_WORKER_LINK = "hold worker link"
     KILL_GATEWAY = "kill gateway"
     FREEZE_GATEWAY = "freeze gateway"
     DRAIN_GATEWAY = "drain gateway"
@@ -42,6 +43,7 @@ WORKER_FAULTS = (
     Fault.FREEZE_WORKER,
     Fault.CUT_WORKER_LINK,
     Fault.DRAIN_WORKER,
+    Fault.HOLD_WORKER_LINK,
     Fault.DELAY_WORKER_LINK,
 )
 GATEWAY_FAULTS = (
@@ -120,6 +122,10 @@ def _lasting(draw: random.Random, fault: Fault, lease: float) -> float:
     match fault:
         case Fault.FREEZE_WORKER:
             return lease + draw.uniform(1.0, 2.0)  # past the lease: it wakes as a zombie
+        case Fault.HOLD_WORKER_LINK:
+            return lease + draw.uniform(
+                1.2, 1.8
+            )  # past the lease: what was sent before arrives as a zombie's
         case Fault.FREEZE_GATEWAY:
             return draw.uniform(1.5, 3.0)
         case Fault.CUT_WORKER_LINK | Fault.CUT_GATEWAY_LINK:
@@ -269,10 +275,10 @@ def _words(key: str) -> list[str]:
 
 
 def _stop_strings(draw: random.Random, key: str, tokens: int) -> tuple[str, ...]:
-    """Return stop strings that nearly come again and again, so that text is held back; one may really come."""
+    """Return stop strings: one that seems to begin behind every word and never comes, and one that may come."""
     words = _words(key)
-    at = draw.randrange(_VOCABULARY - 2)
-    never = f"{words[at]} {words[at + 1]} {words[at]}"
+    twice = words[draw.randrange(_VOCABULARY)]
+    never = f" {twice} {twice}"
     if draw.random() < 0.5 or tokens < _VOCABULARY:
         return (never,)
     return (never, f"{words[-1]} {words[0]} {words[1]}"[: draw.randint(8, 40)])

@@ -35,11 +35,12 @@ class Breakage:
 
 
 CASES = [
-    # Without a window between claim and first append it proves nothing: prefill stretches it past the waking.
+    # Without a window between claim and first append it proves nothing: prefill stretches it until what
+    # the old owner had sent arrives.
     Breakage(
         "claimed entry",
         Promise.NO_ZOMBIE,
-        "freeze worker",
+        "hold worker link",
         ("position doubled in the log",),
         settings={"ECHO_PREFILL_SECONDS": "2.5"},
         seconds=24,
@@ -58,15 +59,15 @@ CASES = [
     Breakage("ending re-check", Promise.ONE_ENDING, "drop live messages", ("ending not told",), seconds=24),
     Breakage("usage", Promise.ONE_ENDING, "kill gateway", ("usage is not the log's",)),
     Breakage("orphan rule", Promise.STOP, "cut live link", ("orphan not stopped",), seconds=15, clients=60),
-    Breakage("bound", Promise.DOOR, "overload burst", ("bound passed",)),
+    Breakage("bound", Promise.DOOR, "overload burst", ("bound passed",), settings={"SLOTS": "16"}),
     Breakage("retry time", Promise.DOOR, "overload burst", ("refused without a retry time",)),
     Breakage(
         "suspect rule",
         Promise.NEIGHBOURS,
         "poison prompt",
         ("failed with its neighbour's poison",),
-        settings={"ECHO_PREFILL_SECONDS": "1.0"},
-        seconds=20,
+        settings={"ECHO_PREFILL_SECONDS": "3", "WORKERS": "2"},
+        seconds=24,
     ),
     Breakage("merge numbering", Promise.NEIGHBOURS, "cut live link", ("lost",)),
     Breakage("drain", Promise.DEPLOYS, "drain worker", ("pause too long",)),
