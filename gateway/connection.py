@@ -78,9 +78,7 @@ class Connection:
     def tick(self) -> None:
         """Look at the clock."""
         now = self._desk.clock()
-        if self._outbox.stuck(now) and not self._closing:
-            self._desk.metrics.slow_closes.inc()
-            self._perform([Close(CloseCode.TRY_LATER, "reading too slowly; resume later")])
+        self._cut_if_stuck(now)
         self._perform(self._session.tick(now))
 
     def drain(self) -> None:
@@ -159,6 +157,8 @@ class Connection:
 
     async def _close(self, code: CloseCode, reason: str) -> None:
         """Close, and cut the connection if the client does not take part."""
+        if code is CloseCode.DONE and self._outbox:
+            code, reason = CloseCode.RESTART, "resumable"  # an ending waits here, so it is not done
         self._closing = True
         self._sent_away = code in RESUMABLE
         self._desk.log.info("socket_closed", code=int(code), reason=reason, connection=str(self._socket.id))
@@ -185,10 +185,10 @@ class Connection:
         """Send an event that is no delta; ``key`` names the attachment it belongs to."""
         if self._direct and not self._socket.paused:
             self._socket.write_text(payload)
-            return
-        size = self._outbox.size
-        self._outbox.frame(key, payload, self._desk.clock())
-        self._waits(size)
+        elif not self._closing:
+            size = self._outbox.size
+            self._outbox.frame(key, payload, self._desk.clock())
+            self._waits(size)
 
     def send_delta(self, key: object, frame: DeltaFrame, number: int, text: bytes) -> None:
         """Send a delta at once, or have it wait and perhaps merge."""
@@ -219,13 +219,22 @@ class Connection:
         self._perform(self._session.refused(lane, error, self._desk.clock()))
 
     def _keep(self, key: object, frame: DeltaFrame, first: int, last: int, text: bytes) -> None:
+        if self._closing:
+            return  # the log has it
         size = self._outbox.size
         self._outbox.delta(key, frame, first, last, text, self._desk.clock())
         self._waits(size)
+        self._cut_if_stuck(self._desk.clock())
 
     def _waits(self, size_before: int) -> None:
         self._direct = False
         self._desk.metrics.outbox_bytes.inc(self._outbox.size - size_before)
+
+    def _cut_if_stuck(self, now: float) -> None:
+        if self._outbox.stuck(now) and not self._closing:
+            self._closing = True
+            self._desk.metrics.slow_closes.inc()
+            self._perform([Close(CloseCode.TRY_LATER, "reading too slowly; resume later")])
 
     def _flush(self) -> None:
         """Write what waits while the transport takes it."""

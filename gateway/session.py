@@ -150,6 +150,8 @@ class Session:
         """Learn that a response could not be ended."""
         if self._closed or (stop.own and error.code is Code.RESPONSE_NOT_ACTIVE):
             return []  # its ending is on the way to the lane
+        if stop.own:
+            return [Say(stop.lane, error.about(stop.event_id))]  # it is about what runs there
         return self._refuse(stop.lane, error.about(stop.event_id))
 
     def ended(self, lane: Lane, now: float) -> list[Effect]:

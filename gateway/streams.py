@@ -128,9 +128,9 @@ class StreamReader:
 
     def _changed(self) -> None:
         self._count()
-        if self._outbox.stuck(self._clock()):
-            self.too_slow = True
-            self._over = True
+        if self.too_slow or self._outbox.stuck(self._clock()):
+            self.too_slow = self._over = True
+            self.close()  # the log has it
         self._news.set()
 
     def _count(self) -> None:
@@ -229,8 +229,9 @@ class EventStream(Response):
             except TimeoutError:
                 self._reader.too_slow = True
             if self._reader.too_slow:
-                self._metrics.slow_closes.inc()
-                return False
+                break
+        if self._reader.too_slow:
+            self._metrics.slow_closes.inc()
         return not self._reader.cut
 
 

@@ -16,8 +16,11 @@ from websockets.asyncio.client import connect
 
 from gateway import connection, door
 from gateway.door import HEAD_BYTES, wants_socket
-from gateway.outbox import LIMIT, Outbox
+from gateway.outbox import CEILING, LIMIT, Outbox
 
+HANDSHAKE = (
+    b"\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"  # of RFC 6455
+)
 UPGRADE = b"GET /v1/responses HTTP/1.1\r\nHost: x\r\nUpgrade: WebSocket\r\nConnection: Upgrade"
 
 
@@ -112,6 +115,89 @@ async def test_a_slow_reader_gets_merged_events_and_the_whole_text(bench):
         assert any("first_sequence_number" in event for event in events)
         assert bench.metric("merged_deltas_total") > 0
         assert bench.metric("outbox_bytes") == 0
+
+
+async def test_a_reader_that_stops_costs_bounded_bytes_and_the_others_wait_for_nothing():
+    async with in_memory() as bench, bench.client() as healthy:
+        raw = slow_socket(bench.gateway.port)
+        options = {"sock": raw, "compression": None, "max_queue": 1, "ping_interval": None}
+        stalled = await connect(f"ws://{bench.authority}/v1/responses", **options)
+        await stalled.send(json.dumps({"type": "response.create", "input": "x"}))
+        theirs = await bench.hand.claim()
+        stalled.transport.pause_reading()
+        await healthy.create()
+        ours = await bench.hand.claim()
+        await healthy.until("response.content_part.added")
+        waiting, seen = [], []
+        for n in range(400):
+            await bench.hand.say(theirs, "x" * 8000)
+            await bench.hand.say(ours, f"{n} ")
+            seen.append(await healthy.event())  # before anything else is said to either
+            waiting.append(bench.metric("outbox_bytes"))
+        assert [each["delta"] for each in seen] == [f"{n} " for n in range(400)]
+        assert not any("first_sequence_number" in each for each in seen)
+        assert LIMIT < max(waiting) <= CEILING + 9000
+        assert bench.metric("slow_client_closes_total") == 1
+        assert bench.lines("socket_closed")[0]["code"] == 1013
+        after_the_cut = waiting[waiting.index(max(waiting)) :]
+        assert after_the_cut == sorted(after_the_cut, reverse=True)
+        await until(lambda: bench.metric("outbox_bytes") == 0)
+        assert not bench.server.records[theirs.response_id].status.terminal
+        stalled.transport.abort()
+        await stalled.wait_closed()
+
+
+async def test_a_reader_that_dribbles_gets_the_same_text_merged_or_is_cut():
+    async with in_memory() as bench:
+        raw = slow_socket(bench.gateway.port)
+        async with dialled(bench, sock=raw, limit=4096) as (reader, writer):
+            writer.write(UPGRADE.replace(b"Host: x", b"Host: 127.0.0.1") + HANDSHAKE)
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(masked(json.dumps({"type": "response.create", "input": "x"}).encode()))
+            claim = await bench.hand.claim()
+            await reader.readuntil(b"content_part.added")
+            waiting = []
+            for _ in range(400):
+                await bench.hand.say(claim, "x" * 8000)
+                assert len(await reader.read(1)) == 1
+                await asyncio.sleep(0)
+                waiting.append(bench.metric("outbox_bytes"))
+            assert max(waiting) <= CEILING + 9000
+            assert bench.metric("slow_client_closes_total") == 1
+            assert bench.lines("socket_closed")[0]["code"] == 1013
+
+
+def masked(payload):
+    """One text frame of a client, with a mask that changes nothing (RFC 6455 section 5.3)."""
+    return b"\x81" + bytes([0x80 | len(payload)]) + bytes(4) + payload
+
+
+async def test_one_that_dribbles_what_it_sends_is_read_to_the_end(bench):
+    async with dialled(bench) as (reader, writer):
+        writer.write(UPGRADE.replace(b"Host: x", b"Host: 127.0.0.1") + HANDSHAKE)
+        await reader.readuntil(b"\r\n\r\n")
+        for byte in masked(json.dumps({"type": "response.create", "input": "x"}).encode()):
+            writer.write(bytes([byte]))
+            await writer.drain()
+        async with asyncio.timeout(PATIENCE):
+            assert b"response.created" in await reader.readuntil(b"response.created")
+
+
+async def test_an_ending_that_waits_for_a_slow_reader_is_not_called_done():
+    async with in_memory(session_seconds=1.0) as bench:
+        raw = slow_socket(bench.gateway.port)
+        options = {"sock": raw, "compression": None, "max_queue": 1, "ping_interval": None}
+        slow = await connect(f"ws://{bench.authority}/v1/responses", **options)
+        await slow.send(json.dumps({"type": "response.create", "input": "x"}))
+        claim = await bench.hand.claim()
+        slow.transport.pause_reading()
+        await bench.hand.say(claim, *["x" * 1000] * 200)
+        await bench.hand.finish(claim)
+        await until(lambda: bench.lines("socket_closed"))
+        closed = bench.lines("socket_closed")[0]
+        assert (closed["code"], closed["reason"]) == (1012, "resumable")
+        slow.transport.abort()
+        await slow.wait_closed()
 
 
 async def test_one_that_takes_nothing_is_cut_and_harms_nobody(monkeypatch):

@@ -4,6 +4,8 @@ import json
 from gateway_bench import assert_goes_on, dialled, in_memory, slow_socket, until
 
 from gateway import streams
+from gateway.follower import State
+from gateway.outbox import CEILING, LIMIT
 from shared.log import Status
 
 
@@ -41,6 +43,33 @@ async def test_a_stream_without_a_cursor_is_never_merged_and_one_with_it_goes_on
 async def events_of(client, path, headers=None):
     async with client.stream("GET", path, headers=headers) as answer:
         return [json.loads(line[5:]) async for line in answer.aiter_lines() if line.startswith("data:")]
+
+
+async def test_a_stalled_server_sent_stream_costs_bounded_bytes_that_the_metrics_show():
+    async with in_memory() as bench:
+        raw = slow_socket(bench.gateway.port)
+        async with dialled(bench, sock=raw, limit=1024) as (_, writer):
+            body = b'{"input":"x","stream":true,"keep":0}'
+            head = b"POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n"
+            writer.write(head % len(body) + body)
+            claim = await bench.hand.claim()
+            writer.transport.pause_reading()
+            await until(
+                lambda: [each.follower.state for each in bench.gateway.hub.attachments] == [State.LIVE]
+            )
+            waiting = []
+            for _ in range(400):
+                await bench.hand.say(claim, "x" * 8000)
+                await asyncio.sleep(0)
+                waiting.append(bench.metric("outbox_bytes"))
+            assert LIMIT < max(waiting) <= CEILING + 9000
+            assert bench.metric("merged_deltas_total") > 0
+            writer.transport.abort()
+            await until(lambda: not list(bench.gateway.hub.attachments))
+            assert bench.metric("outbox_bytes") == 0
+            assert bench.metric("slow_client_closes_total") == 1
+        # It was cut by us, so it may come back although its response is kept for nobody.
+        assert not bench.server.records[claim.response_id].status.terminal
 
 
 async def test_a_stalled_server_sent_stream_is_cut(monkeypatch):
