@@ -21,6 +21,7 @@ from tokenwire.audit.schedule import Fault, Load, Shape, strikes
 from tokenwire.audit.settings import AuditSettings
 from tokenwire.errors import CommandError
 from tokenwire.options import add_options, environ_with
+from tokenwire.plan import Role
 
 _SHORT = 60.0
 """Below so many seconds strikes follow each other faster and clients do not pause."""
@@ -57,13 +58,35 @@ async def audit(
             outcome.remarks.append("a running deployment: nothing was killed, and its store was not asked")
             await tried.on_url(settings.url, stop)
             return
-        shape = FleetShape(settings.workers, settings.gateways, rules, environ, seed=settings.seed)
+        shape = FleetShape(
+            settings.workers,
+            settings.gateways,
+            rules,
+            environ,
+            seed=settings.seed,
+            roots=roots_of(settings),
+        )
         await tried.on_fleet(AuditFleet(shape, folder, say), "echo", stop)
     finally:
         if settings.transcripts is not None:
             ignored = shutil.ignore_patterns("*.sock")
             shutil.copytree(folder, settings.transcripts, dirs_exist_ok=True, ignore=ignored)
         shutil.rmtree(folder)
+
+
+def roots_of(settings: AuditSettings) -> dict[Role, Path]:
+    """Return the checkouts that tiers are run from, if not from this one.
+
+    Raises CommandError for a folder that holds no such tier.
+    """
+    roots = {Role.GATEWAY: settings.gateway_root, Role.WORKER: settings.worker_root}
+    for role, root in roots.items():
+        if root is not None and not (root / role.value / "__main__.py").is_file():
+            name = f"{role.value.upper()}_ROOT"
+            raise CommandError(
+                f"{name} is {root}, where there is no {role.value}: name a checkout of Tokenwire."
+            )
+    return {role: root.resolve() for role, root in roots.items() if root is not None}
 
 
 def plan_of(settings: AuditSettings) -> Plan:

@@ -12,7 +12,7 @@ from asyncio.subprocess import DEVNULL
 from asyncio.subprocess import Process as Running
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tokenwire import plan, tether
@@ -50,6 +50,8 @@ class FleetShape:
     engine: str = "echo"
     echo_rate: float = 50.0
     seed: int = 1
+    roots: Mapping[Role, Path] = field(default_factory=dict)
+    """Checkouts that a tier is run from, if not from this one: two versions share one log."""
 
 
 class Member:
@@ -300,9 +302,11 @@ class AuditFleet:
         )
         doors = ports[shape.workers + shape.gateways :]
         drain = {"DRAIN_SECONDS": str(_DRAIN_SECONDS), "ROUTING_SECONDS": "0.5"}
-        return [replace(worker, environ={**worker.environ, **drain}) for worker in workers] + [
-            replace(gateway, environ={**gateway.environ, **drain, "PORT": str(port), "REUSE_PORT": "0"})
-            for gateway, port in zip(gateways, doors, strict=True)
+        older = {role: {"PYTHONPATH": str(root)} for role, root in shape.roots.items()}
+        extra = {role: drain | older.get(role, {}) for role in (Role.WORKER, Role.GATEWAY)}
+        return [replace(each, environ={**each.environ, **extra[each.role]}) for each in workers] + [
+            replace(each, environ={**each.environ, **extra[each.role], "PORT": str(port), "REUSE_PORT": "0"})
+            for each, port in zip(gateways, doors, strict=True)
         ]
 
     def _environ(self) -> dict[str, str]:

@@ -140,10 +140,13 @@ def _share(draw: random.Random, fault: Fault) -> float:
     return draw.choice((0.05, 0.2, 1.0)) if fault is Fault.DROP_LIVE else 0.0
 
 
+_EVERY = {Fault.POISON: 60.0, Fault.OVERLOAD: 30.0}
+"""Seconds between two of what clients do all together, or to all; at least one of each."""
+
+
 def _by_clients(draw: random.Random, shape: Shape) -> Iterator[Strike]:
-    """Let clients send poison once a minute and a burst every half minute, at least one of each."""
     usable = shape.seconds - QUIET_START - QUIET_END
-    for fault, every in ((Fault.POISON, 60.0), (Fault.OVERLOAD, 30.0)):
+    for fault, every in _EVERY.items():
         count = max(1, round(usable / every))
         for n in range(count if fault in shape.faults else 0):
             yield Strike(QUIET_START + usable * (n + draw.uniform(0.2, 0.6)) / count, fault)

@@ -30,6 +30,10 @@ class AuditSettings:
     url: tuple[str, ...] = setting(
         "URL", (), "Gateways of a running deployment: only what clients do is tried there, nothing is killed."
     )
+    gateway_root: Path | None = setting(
+        "GATEWAY_ROOT", None, "Another checkout whose gateways are run: do two versions share a log?"
+    )
+    worker_root: Path | None = setting("WORKER_ROOT", None, "Another checkout whose workers are run.")
     key: str = setting("TOKENWIRE_KEY", "none", "Key to show to the gateways.", secret=True)
     json: Path | None = setting("JSON", None, "File for the report as JSON.")
     transcripts: Path | None = setting("TRANSCRIPTS", None, "Folder in which transcripts and logs are kept.")
