@@ -180,6 +180,11 @@ def quick_clients(module):
         module._WEIGHTS[doing] = 0
 
 
+def many_poisons(module):
+    quick_clients(module)
+    module._EVERY[module.Fault.POISON] = 3.0
+
+
 CLAIM_ENTRY = """redis.call('XADD', LOG, 'NOMKSTREAM', epoch .. '-' .. int(upto),
   'k', kind, 'at', int(now), 'w', worker, 'x', marked)"""
 SCHEDULE = "tokenwire.audit.schedule"
@@ -210,7 +215,7 @@ BREAKAGES = {
     },
     "suspect rule": {
         SCRIPTS: script("claim", "if attempts > 0 and ARGV[5] ~= '1'", "if false"),
-        SCHEDULE: quick_clients,
+        SCHEDULE: many_poisons,
     },
     "bound": {
         SCRIPTS: script("submit", "if waiting >= tonumber(ARGV[4]) then", "if false then"),

@@ -25,7 +25,7 @@ def test_a_tier_is_run_from_the_checkout_that_is_named_and_the_other_from_this_o
 
 
 def test_a_folder_without_the_tier_is_refused_with_a_sentence(tmp_path: Path):
-    with pytest.raises(CommandError, match="WORKER_ROOT is .*, where there is no worker: name a checkout"):
+    with pytest.raises(CommandError, match=r"WORKER_ROOT is .*, where there is no worker: name a checkout"):
         roots_of(AuditSettings(worker_root=tmp_path))
 
 
