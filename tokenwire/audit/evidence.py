@@ -35,6 +35,9 @@ _LETHAL = frozenset(
 )
 """Strikes after which another worker must go on."""
 
+_SETTLING = 1.5
+"""Seconds after a fault on the way in which what it held up is still worked off."""
+
 
 @dataclass(frozen=True, slots=True)
 class Struck:
@@ -336,7 +339,7 @@ class Whole:
         evidence.after_stop.append(stop.tokens)
         delay = stop.seen - stop.at
         excused = rules.stop_seconds < delay <= rules.stop_seconds + self._stalled(stop.at, stop.seen)
-        if excused or not stop.one_socket or self._troubled(stop.at - 0.5, stop.seen, gateways=True):
+        if excused or not stop.one_socket or self._troubled(stop.at - _SETTLING, stop.seen, gateways=True):
             evidence.troubled_stops.append(delay)
         else:
             evidence.stop_delays.append(delay)
