@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gateway.settings import GatewaySettings
 from shared.settings import table
+from tokenwire.audit.settings import AuditSettings
 from tokenwire.settings import ChatSettings, UpSettings
 from worker.settings import WorkerSettings
 
@@ -21,6 +22,7 @@ _PARTS = (
     ("`python -m gateway`", "One gateway process.", GatewaySettings),
     ("`python -m worker`", "One worker process.", WorkerSettings),
     ("`tokenwire chat`", "One question from a terminal.", ChatSettings),
+    ("`tokenwire audit`", "Strikes at a fleet of its own; see [reliability](reliability.md).", AuditSettings),
 )
 
 
