@@ -10,10 +10,13 @@ import urllib.error
 import urllib.request
 
 import pytest
+from cuttable import cuttable
 from gateway_bench import PATIENCE, Client, Hand, assert_contiguous, text_of, until
 from gateway_fleet import hand_on, on_server
+from openai import AsyncOpenAI
 from websockets.asyncio.client import connect
 
+from shared.lifecycle import EXIT_FORCED
 from shared.log import Reason
 from shared.store.contract import WorkerInfo
 from shared.store.link import Link
@@ -143,6 +146,66 @@ async def test_one_gateway_is_killed_and_another_goes_on_and_drains(valkey):
             second.process.send_signal(signal.SIGTERM)
             assert await client.closed() == 1012
         assert await second.process.wait() == 0
+
+
+async def test_sigterm_shows_at_readyz_first_and_a_second_one_cuts(valkey):
+    async with hand_on(valkey) as store, gateway_process(valkey, ROUTING_SECONDS="60") as gateway:
+        await Hand(store, WorkerInfo("worker-1", "tiny", "build", 512, 4)).announce()
+        probes = (await gateway.says("probing"))["port"]
+        port = (await gateway.says("listening"))["port"]
+        assert (await asyncio.to_thread(probe, probes, "/readyz"))[0] == 200
+        gateway.process.send_signal(signal.SIGTERM)
+        await gateway.says("draining")
+        assert (await asyncio.to_thread(probe, probes, "/readyz"))[0] == 503
+        assert (await asyncio.to_thread(probe, probes, "/livez"))[0] == 200
+        async with connect(f"ws://127.0.0.1:{port}/v1/responses") as connection:
+            client = Client(connection)
+            await client.create()
+            assert (await client.event())["type"] == "response.created"
+            await asyncio.sleep(1.1)  # sooner, a second signal is taken for the first one again
+            gateway.process.send_signal(signal.SIGTERM)
+            assert await client.closed() != 1000
+        async with asyncio.timeout(5):
+            assert await gateway.process.wait() == EXIT_FORCED
+
+
+async def test_the_sdk_goes_on_at_another_gateway_when_its_own_is_killed(valkey):
+    async with (
+        hand_on(valkey) as store,
+        gateway_process(valkey) as first,
+        gateway_process(valkey) as second,
+    ):
+        hand = Hand(store, WorkerInfo("worker-1", "tiny", "build", 512, 4))
+        await hand.announce()
+        ports = [(await each.says("listening"))["port"] for each in (first, second)]
+        seen = []
+
+        def on_reconnecting(_):
+            cursor = {"response_id": seen[0].response.id, "starting_after": str(seen[-1].sequence_number)}
+            return {"extra_query": cursor}
+
+        async with (
+            cuttable(ports[0]) as balancer,
+            AsyncOpenAI(base_url=f"{balancer.url}/v1", api_key="x") as client,
+            client.responses.connect(on_reconnecting=on_reconnecting, initial_delay=0.01) as connection,
+        ):
+            await connection.response.create(model="tiny", input="Hello")
+            claim = await hand.claim()
+            await hand.say(claim, "a", "b")
+            async with asyncio.timeout(20):
+                async for event in connection:
+                    seen.append(event)
+                    if event.type == "response.output_text.delta" and first.process.returncode is None:
+                        balancer.target = ports[1]
+                        first.process.kill()
+                        await first.process.wait()
+                        await hand.say(claim, "c")
+                        await hand.finish(claim)
+                    if event.type == "response.completed":
+                        break
+        events = [event.to_dict() for event in seen]
+        assert_contiguous(events)
+        assert text_of(events) == seen[-1].response.output_text == "abc"
 
 
 async def test_a_store_that_is_not_there_means_not_ready_and_a_clear_refusal():
