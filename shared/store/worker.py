@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -127,11 +128,17 @@ class RedisWorkerStore:
     async def _claim_from(
         self, partition: int, mode: str, room: int, solo: Callable[[], bool], claims: list[Claim]
     ) -> None:
-        for queue_id, response_id in await self._take(partition, mode, room - len(claims)):
-            alone = solo() and not claims
-            claim = await self._claim_one(queue_id, response_id, alone)
-            if claim is not None:
-                claims.append(claim)
+        taken = deque(await self._take(partition, mode, room - len(claims)))
+        while taken and not claims:  # only the first may be a suspect
+            claim = await self._claim_one(*taken.popleft(), solo())
+            claims += [claim] if claim is not None else []
+        # The others share round trips: one after the other, whoever takes over a whole worker's load would
+        # be busy claiming for longer than a lease's slack.
+        rest = await all_of([self._claim_one(*entry, alone=False) for entry in taken])
+        claims += [claim for claim in rest if isinstance(claim, Claim)]
+        problem = next((answer for answer in rest if isinstance(answer, StoreUnavailable)), None)
+        if problem is not None:
+            raise problem
 
     def _rotated(self) -> list[int]:
         """Return all partitions, another one first each time, so that none is always last."""
