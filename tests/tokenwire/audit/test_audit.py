@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
+import tempfile
 
+import psutil
 import pytest
 from running import running_up
 
@@ -56,3 +59,35 @@ async def test_what_cannot_be_run_is_one_sentence():
     code, said = await audited("--faults", "kill everybody", seconds=30)
     assert code == 2
     assert said.startswith("There is no strike 'kill everybody'; FAULTS may name: kill worker,")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
+async def test_everything_dies_with_the_audit_also_what_is_frozen(monkeypatch):
+    folder = tempfile.TemporaryDirectory(prefix="tw-")  # short: a socket lies in it
+    monkeypatch.setenv("TMPDIR", folder.name)
+    audit = await asyncio.create_subprocess_exec(
+        *(
+            sys.executable,
+            "-P",
+            "-m",
+            "tokenwire",
+            "audit",
+            "--faults",
+            "drop live messages",
+            "--clients",
+            "4",
+        ),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(60):
+            while len(children := psutil.Process(audit.pid).children()) < 8:  # noqa: ASYNC110 - it says nothing
+                await asyncio.sleep(0.1)  # a server, five processes and two crowds
+        children[1].send_signal(signal.SIGSTOP)
+    finally:
+        audit.kill()
+        await audit.wait()
+    _, left = await asyncio.to_thread(psutil.wait_procs, children, 20)
+    assert left == []
+    folder.cleanup()
