@@ -11,8 +11,9 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from tokenwire.audit.events import Event, Problem, Response, create, ending_of
 from tokenwire.audit.schedule import Ask, Doing
-from tokenwire.audit.transcript import DELTA, TERMINAL_TYPES, Ending, Refusal, Seen, Stay, Stop, Viewing
+from tokenwire.audit.transcript import DELTA, TERMINAL_TYPES, Refusal, Seen, Stay, Stop, Viewing
 from tokenwire.audit.websocket import Address, RefusedHandshake, Socket, dial
 
 SILENCE = 8.0
@@ -23,51 +24,6 @@ _SIP_SECONDS = 2.0
 _RESTART_CODES = (1001, 1012)
 _TRY_LATER = 1013
 _FATAL = frozenset({"resume_unavailable", "response_not_found", "starting_after_out_of_range"})
-
-
-class _Problem(msgspec.Struct):
-    code: str
-    retry_after: float | None = None
-
-
-class _Part(msgspec.Struct):
-    text: str = ""
-
-
-class _Item(msgspec.Struct):
-    content: list[_Part] = []
-
-
-class _Usage(msgspec.Struct):
-    input_tokens: int
-    output_tokens: int
-
-
-class _Reason(msgspec.Struct):
-    reason: str
-
-
-class _Response(msgspec.Struct):
-    id: str
-    status: str
-    output: list[_Item] = []
-    usage: _Usage | None = None
-    error: _Problem | None = None
-    incomplete_details: _Reason | None = None
-
-
-class _Event(msgspec.Struct):
-    """An event of the wire, as far as it matters here."""
-
-    type: str
-    sequence_number: int = -1
-    first_sequence_number: int = -1
-    epoch: int = 0
-    delta: str = ""
-    text: str = ""
-    status: int = 0
-    response: _Response | None = None
-    error: _Problem | None = None
 
 
 class Desk:
@@ -83,7 +39,7 @@ class Desk:
         """No new response is asked for."""
         self.tasks: set[asyncio.Task[None]] = set()
         self.asked = self.ended = self.sockets = self.refused = self.seen = self.stops = 0
-        self.decode = msgspec.json.Decoder(_Event).decode
+        self.decode = msgspec.json.Decoder(Event).decode
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a task of a viewer; one that fails ends the process with what happened."""
@@ -200,7 +156,7 @@ class Viewer:
         self._heard = time.time()
         if not viewing.response_id:
             self._desk.asked += not viewing.refusals
-            socket.send(msgspec.json.encode(_create(self._ask)))
+            socket.send(msgspec.json.encode(create(self._ask)))
         elif not self._by_query:
             resume: dict[str, object] = {
                 "type": "response.resume",
@@ -298,12 +254,12 @@ class Viewer:
         if self._marks and len(viewing.seen) >= self._marks[0]:
             self._wake.set()
 
-    def _told(self, event: _Event, response: _Response) -> None:
+    def _told(self, event: Event, response: Response) -> None:
         """Learn the response's id, or how it ended."""
         viewing = self.viewing
         viewing.response_id = viewing.response_id or response.id
         if event.type in TERMINAL_TYPES:
-            viewing.ending = _ending(event, response)
+            viewing.ending = ending_of(event, response)
             self._finish("ended")
             self._wake.set()
         elif self._ask.doing is Doing.WATCH and viewing.viewer == 0 and not self._watched:
@@ -315,9 +271,9 @@ class Viewer:
         await asyncio.sleep(self._ask.pause)
         await Viewer(self._desk, self._ask, 1, self.viewing.response_id, self._gateway).run()
 
-    def _was_refused(self, event: _Event, now: float) -> None:
+    def _was_refused(self, event: Event, now: float) -> None:
         viewing = self.viewing
-        problem = event.error or _Problem("unknown")
+        problem = event.error or Problem("unknown")
         if viewing.response_id:
             viewing.errors.append(problem.code)
             if problem.code in _FATAL:
@@ -390,32 +346,3 @@ class Viewer:
         self._gateway = self._desk.other(self._gateway)
         self._failures += 1
         self._again = self._desk.draw.uniform(0.0, min(2.0, 0.1 * 2**self._failures))
-
-
-def _create(ask: Ask) -> dict[str, object]:
-    create: dict[str, object] = {
-        "type": "response.create",
-        "input": ask.prompt,
-        "max_output_tokens": ask.max_tokens,
-        "idempotency_key": ask.key,
-        "temperature": 0,
-    }
-    if ask.stop_strings:
-        create["stop"] = list(ask.stop_strings)
-    return create
-
-
-def _ending(event: _Event, response: _Response) -> Ending:
-    reason = response.error.code if response.error else ""
-    if response.incomplete_details is not None:
-        reason = response.incomplete_details.reason
-    text = "".join(part.text for item in response.output for part in item.content)
-    usage = response.usage
-    return Ending(
-        event.type,
-        response.status,
-        reason,
-        text,
-        usage.input_tokens if usage else None,
-        usage.output_tokens if usage else None,
-    )

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from shared.lifecycle import run
 from shared.settings import read
+from tokenwire.audit.crowds import Plan
 from tokenwire.audit.findings import Rules
 from tokenwire.audit.fleet import AuditFleet, FleetShape
 from tokenwire.audit.report import Outcome, as_json, render
-from tokenwire.audit.run import Audit, Plan, Say
+from tokenwire.audit.run import Audit, Say
 from tokenwire.audit.schedule import Fault, Load, Shape, strikes
 from tokenwire.audit.settings import AuditSettings
 from tokenwire.errors import CommandError

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tokenwire import plan, tether
-from tokenwire.audit.evidence import Struck
+from tokenwire.audit.facts import Struck
 from tokenwire.audit.findings import Rules
 from tokenwire.audit.proxy import Proxy
 from tokenwire.audit.schedule import Fault, Strike

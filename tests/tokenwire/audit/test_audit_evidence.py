@@ -4,7 +4,8 @@ import pytest
 from histories import history_of, log_of, viewing_of
 
 from shared.log import Reason
-from tokenwire.audit.evidence import Fact, Owned, Stopped, Struck, Watched, Whole, fact, percentile
+from tokenwire.audit.evidence import Whole, percentile
+from tokenwire.audit.facts import Fact, Owned, Stopped, Struck, Watched, fact
 from tokenwire.audit.findings import Promise, Rules
 from tokenwire.audit.schedule import Fault
 from tokenwire.audit.transcript import Stall, Stay, Stop
