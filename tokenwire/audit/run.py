@@ -109,15 +109,18 @@ class Audit:
 
     async def _strike_all(self, fleet: AuditFleet, crowds: Crowds, stop: asyncio.Event) -> None:
         """Strike on time, each strike in a task of its own, until the time is over or somebody stops it."""
-        async with asyncio.TaskGroup() as strikes:
-            for strike in self._plan.strikes:
-                if await self._slept(strike.at, stop):
-                    break
-                if strike.fault.on_worker or strike.fault.on_gateway:
-                    strikes.create_task(self._strike(fleet, strike))
-                else:
-                    self._let_clients(crowds, strike)
-            await self._slept(self._plan.seconds, stop)
+        try:
+            async with asyncio.TaskGroup() as strikes:
+                for strike in self._plan.strikes:
+                    if await self._slept(strike.at, stop):
+                        break
+                    if strike.fault.on_worker or strike.fault.on_gateway:
+                        strikes.create_task(self._strike(fleet, strike))
+                    else:
+                        self._let_clients(crowds, strike)
+                await self._slept(self._plan.seconds, stop)
+        except ExceptionGroup as problems:  # the first one says what happened
+            raise problems.exceptions[0] from None
 
     async def _slept(self, until: float, stop: asyncio.Event) -> bool:
         """Sleep until so many seconds from the beginning; True if the audit was stopped."""
