@@ -177,7 +177,8 @@ class Link:
             return call.future
         if call.link is not None and not self._stands(call.link):
             # It can never be sent.  It must not wait for a server that hangs either: others go on meanwhile.
-            call.future.set_exception(WrongLink("the connection has changed"))
+            problem = "the connection has changed" if self.connected else "there is no connection just now"
+            call.future.set_exception(WrongLink(problem))
             if self.connected or self._calls or self._busy:
                 return call.future
             self._put(_Call(("PING",), self._future(), None)).add_done_callback(_forget)

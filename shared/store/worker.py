@@ -7,6 +7,7 @@ import contextlib
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -46,6 +47,14 @@ _STANDINGS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Taking:
+    """What to take from a queue, as take.lua has it, and the link on which alone that may be done."""
+
+    mode: str
+    link: int | None = None
+
+
 class RedisWorkerStore:
     """WorkerStore over one link, for one worker.  See the contract for what each verb promises."""
 
@@ -71,7 +80,7 @@ class RedisWorkerStore:
         self._scripts = load_scripts()
         self._leases = leases or Leases()
         self._lease = _ms(self._leases.lease)
-        self._trusted_link = (0, 0.0)
+        self._trusted_link = (-1, 0.0)
         self._first = 0
 
     @property
@@ -88,12 +97,13 @@ class RedisWorkerStore:
         """
         claims: list[Claim] = []
         handed, waiting, problem = await self._look()
-        again = "all" if self._idle_times_trusted() else "handed"
-        for partition, mode in [(p, again) for p in handed] + [(p, "new") for p in waiting]:
+        trusted = self._trusted()
+        again = _Taking("handed") if trusted is None else _Taking("all", trusted)
+        for partition, taking in [(p, again) for p in handed] + [(p, _Taking("new")) for p in waiting]:
             if len(claims) >= room or any(claim.attempts > 1 for claim in claims):
                 break
             try:
-                await self._claim_from(partition, mode, room, solo, claims)
+                await self._claim_from(partition, taking, room, solo, claims)
             except StoreUnavailable as error:
                 problem = error
         if problem is not None and not claims:
@@ -126,9 +136,9 @@ class RedisWorkerStore:
         return handed, waiting, problem
 
     async def _claim_from(
-        self, partition: int, mode: str, room: int, solo: Callable[[], bool], claims: list[Claim]
+        self, partition: int, taking: _Taking, room: int, solo: Callable[[], bool], claims: list[Claim]
     ) -> None:
-        taken = deque(await self._take(partition, mode, room - len(claims)))
+        taken = deque(await self._take(partition, taking, room - len(claims)))
         while taken and not claims:  # only the first may be a suspect
             claim = await self._claim_one(*taken.popleft(), solo())
             claims += [claim] if claim is not None else []
@@ -145,20 +155,30 @@ class RedisWorkerStore:
         self._first = (self._first + 1) % self._partitions
         return [(self._first + n) % self._partitions for n in range(self._partitions)]
 
-    def _idle_times_trusted(self) -> bool:
-        """Idle time runs while the server is down: trust it one lease after a new link."""
+    def _trusted(self) -> int | None:
+        """Return the link on which idle times may be trusted, if it is an old one.
+
+        They run while the server is down: on a new link all leases look expired until their owners have had
+        the time to renew them.  So what is taken by idle time must go out on this very link.
+        """
         now = asyncio.get_running_loop().time()
         number, since = self._trusted_link
         if number != self._link.number:
             self._trusted_link = (self._link.number, now)
-            return False
-        return now - since >= self._leases.lease
+            return None
+        return number if now - since >= self._leases.lease else None
 
-    async def _take(self, partition: int, mode: str, count: int) -> list[tuple[str, str]]:
+    async def _take(self, partition: int, taking: _Taking, count: int) -> list[tuple[str, str]]:
         queue = keys.of_model(partition, self._model)[0]
         try:
             reply = await self._link.script(
-                self._scripts["take"], (queue,), self._worker, self._lease, count, mode
+                self._scripts["take"],
+                (queue,),
+                self._worker,
+                self._lease,
+                count,
+                taking.mode,
+                link=taking.link,
             )
         except ServerError as error:
             if error.out_of_memory:
@@ -166,7 +186,7 @@ class RedisWorkerStore:
             if "NOGROUP" not in str(error):
                 raise
             await self._make_group(queue)
-            return await self._take(partition, mode, count)
+            return await self._take(partition, taking, count)
         flat = list(map(text_of, reply))
         return list(zip(flat[::2], flat[1::2], strict=True))
 

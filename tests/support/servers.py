@@ -52,7 +52,7 @@ def until(ask: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Wait for what a server gives no sign of."""
     deadline = time.monotonic() + seconds
     while True:
-        with contextlib.suppress(RedisError, OSError):
+        with contextlib.suppress(RedisError, OSError, IndexError, StopIteration):
             if ask():
                 return
         assert time.monotonic() < deadline, "it never came true"
@@ -186,11 +186,16 @@ def under_sentinel(program: Path, down_after_ms: int = 500) -> Iterator[Watched]
     replica = Node(program, (*options, "--replicaof", f"127.0.0.1 {primary.port}"))
     sentinel = Node(program, sentinel=True)
     with running(primary, replica, sentinel):
-        until(lambda: replica.info("master_link_status") == "up")
+        primary.ask("SET", "written", 1)
+        until(lambda: replica.ask("GET", "written"))  # "online" is said sooner, when nothing is sent yet
+        # It looks every ten seconds, tells a former primary after eight, and does nothing for thirty once it
+        # was held up for two: too long for a test.
+        for name, value in (("INFO-PERIOD", 200), ("PUBLISH-PERIOD", 200), ("TILT-TRIGGER", 60_000)):
+            sentinel.ask("SENTINEL", "DEBUG", name, value)
         sentinel.ask("SENTINEL", "MONITOR", "main", "127.0.0.1", primary.port, 1)
         sentinel.ask("SENTINEL", "SET", "main", "down-after-milliseconds", down_after_ms)
         sentinel.ask("SENTINEL", "SET", "main", "failover-timeout", 3000)
-        until(lambda: sentinel.ask("SENTINEL", "REPLICAS", "main"))
+        until(lambda: sentinel.ask("SENTINEL", "REPLICAS", "main")[0][b"master-link-status"] == b"ok")
         yield Watched(primary, replica, sentinel)
 
 
@@ -222,29 +227,53 @@ class Nodes:
                     return node
         raise AssertionError(f"nobody has slot {slot}")
 
-    def move(self, slot: int, target: Node) -> None:
-        """Move a slot with its keys, as redis-cli --cluster reshard does, key by key."""
+    def begin(self, slot: int, target: Node) -> tuple[int, Node, Node]:
+        """Put a slot on its way."""
         source = self.holder(slot)
-        target_id, source_id = target.ask("CLUSTER", "MYID"), source.ask("CLUSTER", "MYID")
-        target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
-        source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
+        target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.ask("CLUSTER", "MYID"))
+        source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.ask("CLUSTER", "MYID"))
+        return slot, source, target
+
+    def finish(self, begun: tuple[int, Node, Node]) -> None:
+        """Move the keys, some at a time, and tell everybody."""
+        slot, source, target = begun
+        target_id = target.ask("CLUSTER", "MYID")
         while names := source.ask("CLUSTER", "GETKEYSINSLOT", slot, 5):
             source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *names)
         for node in (target, source, *self.nodes):
             node.ask("CLUSTER", "SETSLOT", slot, "NODE", target_id)
 
+    def move(self, slot: int, target: Node) -> None:
+        """Move a slot with its keys, as redis-cli --cluster reshard does."""
+        self.finish(self.begin(slot, target))
+
+
+def write_something(node: Node) -> bool:
+    """Write a key that lies with this node of a Cluster."""
+    for n in itertools.count():
+        with contextlib.suppress(RedisError):  # it lies elsewhere
+            return node.ask("SET", f"written-{n}", 1) == b"OK"
+    raise AssertionError
+
 
 @contextlib.contextmanager
-def as_cluster(program: Path, *options: str, count: int = 3) -> Iterator[Nodes]:
-    """Run a Cluster of ``count`` nodes without replicas."""
-    common = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", *options)
+def as_cluster(program: Path, *options: str, count: int = 3, replicas: int = 0) -> Iterator[Nodes]:
+    """Run a Cluster of ``count`` nodes, and a replica of each of the first ``replicas``."""
+    common = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1500", *options)
+    common += ("--repl-diskless-sync-delay", "0")
     nodes = [Node(program, common) for _ in range(count)]
-    with running(*nodes):
+    copies = [Node(program, common) for _ in range(replicas)]
+    with running(*nodes, *copies):
         for n, node in enumerate(nodes):
             node.ask("CLUSTER", "SET-CONFIG-EPOCH", n + 1)
             node.ask("CLUSTER", "ADDSLOTSRANGE", n * _SLOTS // count, (n + 1) * _SLOTS // count - 1)
-        for node in nodes[1:]:
+        for node in (*nodes[1:], *copies):
             nodes[0].ask("CLUSTER", "MEET", "127.0.0.1", node.port)
-        for node in nodes:
+        for node in (*nodes, *copies):
             until(lambda node=node: b"cluster_state:ok" in node.ask("CLUSTER", "INFO"))
+        for primary, copy in zip(nodes, copies, strict=False):
+            name = primary.ask("CLUSTER", "MYID").decode()
+            until(lambda copy=copy, name=name: copy.ask("CLUSTER", "REPLICATE", name))
+            until(lambda primary=primary: write_something(primary))
+            until(lambda copy=copy: copy.info("db0"))  # "online" is said sooner, when nothing is sent yet
         yield Nodes(nodes)

@@ -16,7 +16,7 @@ from websockets.asyncio.client import connect as dial
 from gateway.app import Gateway
 from gateway.auth import PRINCIPAL
 from gateway.settings import GatewaySettings
-from shared.log import new_response_id, unescape
+from shared.log import PROLOGUE, new_response_id, unescape
 from shared.observe import make_logger
 from shared.request import Message, Request, Sampling
 from shared.store.connect import connect
@@ -55,7 +55,9 @@ class Viewer:
 
     @property
     def deltas(self) -> int:
-        return sum(event["type"] == "response.output_text.delta" for event in self.events)
+        """How many entries of text were shown, also where several were joined into one event."""
+        shown = [e["sequence_number"] for e in self.events if e["type"] == "response.output_text.delta"]
+        return shown[-1] - PROLOGUE + 1 if shown else 0
 
     @property
     def ended(self) -> bool:
@@ -70,10 +72,11 @@ class Viewer:
                 await self.changed.wait()
 
     async def saw(self, deltas: int) -> None:
-        await self.until(lambda: self.deltas >= deltas)
+        """Wait until so much was shown, or all of it."""
+        await self.until(lambda: self.deltas >= deltas or self.ended)
 
     async def saw_more(self, deltas: int = 1) -> None:
-        """Wait until more comes than was shown so far."""
+        """Wait until more comes than was shown so far, or the ending."""
         await self.saw(self.deltas + deltas)
 
     async def end(self) -> dict:
@@ -104,8 +107,10 @@ class Viewer:
         async with dial(f"ws://127.0.0.1:{port}/v1/responses", compression=None) as connection:
             await connection.send(json.dumps(message))
             while not self.ended:
-                self.events.append(json.loads(await connection.recv()))
-                self.changed.set()
+                try:
+                    self.events.append(json.loads(await connection.recv()))
+                finally:
+                    self.changed.set()
 
 
 @dataclass

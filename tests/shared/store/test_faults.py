@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -10,11 +11,11 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from gateway_bench import assert_contiguous, text_of
 from servers import Node, alone, redis_program, valkey_program
-from store_bench import eventually
+from store_bench import eventually, on_server
 from whole import Viewer, Whole, expected, whole
 
 from gateway.auth import PRINCIPAL
-from shared.store.contract import Cancelled
+from shared.store.contract import Cancelled, Standing, StoreUnavailable
 from tokenwire.audit.proxy import Proxy
 
 PROGRAMS = {"valkey": valkey_program, "redis7": redis_program}
@@ -125,6 +126,36 @@ async def test_f8_a_server_that_is_killed_and_comes_back_with_its_aof_is_a_pause
         await asyncio.to_thread(node.start)
 
     await system.all_end_exactly()
+
+
+async def test_a_lease_that_ran_out_while_the_server_was_down_is_still_its_owners(node: Node):
+    """Idle time runs while nobody can renew; who comes back first must not take all."""
+    async with on_server(node.url, 1) as bench:
+        owner, heir = await bench.worker("owner"), await bench.worker("heir")
+        await bench.submitted(keep=-1.0)
+        claim = await bench.claimed(owner)
+        await asyncio.sleep(0.2)  # longer than a lease: the heir's link is an old one
+        assert await owner.renew([claim]) == [Standing.OURS]
+        await heir.claim(0, lambda: True)
+
+        node.kill()
+        await asyncio.sleep(0.2)  # and so long it is down
+        await asyncio.to_thread(node.start)
+
+        for _ in range(4):
+            with contextlib.suppress(StoreUnavailable):
+                assert not await heir.claim(1, lambda: True)
+        assert await until_answered(lambda: owner.renew([claim])) == [Standing.OURS]
+
+
+async def until_answered(ask):
+    """Repeat what the store could not be asked."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return await ask()
+            except StoreUnavailable:
+                await asyncio.sleep(0.01)
 
 
 def cut_tail(node: Node, size: int) -> bytes:
