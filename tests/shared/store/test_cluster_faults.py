@@ -111,6 +111,23 @@ async def test_f11_a_node_that_is_lost_pauses_its_own_answers_and_no_others(part
         await system.all_end_exactly()
 
 
+async def test_a_node_that_hangs_holds_up_its_own_answers_alone(partial: Nodes):
+    async with whole(partial.url, partitions=PARTITIONS) as system:
+        viewers = await spread_views(system, partial, tokens=400)
+        home = await asyncio.to_thread(partial.holder, slot_of(keys.WORKERS))
+        hung = next(node for node in partial.nodes if node is not home)
+        hit = [v for v in viewers if await asyncio.to_thread(partial.holder, slot(v)) is hung]
+        others = [v for v in viewers if v not in hit]
+
+        hung.freeze()
+        # The worker's round that was on its way waits for five seconds; from then on nobody waits.
+        await asyncio.gather(*(viewer.ends_exactly() for viewer in others))
+        assert not any(viewer.ended for viewer in hit)
+        hung.thaw()
+
+        await system.all_end_exactly()
+
+
 async def test_f11_a_replica_that_takes_over_for_a_lost_node_continues_its_answers(nodes: Nodes):
     with as_cluster(nodes.nodes[0].program, count=3, replicas=1) as made:
         async with whole(made.url, partitions=PARTITIONS) as system:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import random
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +16,8 @@ from store_bench import eventually, on_server
 from whole import Viewer, Whole, expected, whole
 
 from gateway.auth import PRINCIPAL
-from shared.store.contract import Cancelled, Standing, StoreUnavailable
+from shared.log import Reason
+from shared.store.contract import Append, AppendReply, Cancelled, FinishReply, Standing, StoreUnavailable
 from tokenwire.audit.proxy import Proxy
 
 PROGRAMS = {"valkey": valkey_program, "redis7": redis_program}
@@ -290,3 +292,38 @@ async def test_f14_a_log_that_is_gone_or_trimmed_is_told_and_never_shown_as_whol
 
     assert (last["type"], last["error"]["code"]) == ("error", "resume_unavailable")
     assert late.deltas == 0
+
+
+# ---- clocks --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_f21_a_server_whose_clock_was_moved_still_fences_and_orders(node: Node, hours: int):
+    """What was written before looks as if it came from an hour ahead, or from an hour ago."""
+    async with on_server(node.url, 1) as bench:
+        owner, heir = await bench.worker("owner"), await bench.worker("heir")
+        await bench.submitted(keep=-1.0)
+        first = await bench.claimed(owner)
+        moved = first.epoch - hours * 3_600_000
+        log, record = f"{{p0}}l:{first.response_id}", f"{{p0}}r:{first.response_id}"
+        entries = node.ask("XRANGE", log, "-", "+")
+        node.ask("DEL", log)
+        for entry_id, fields in entries:
+            epoch, _, upto = entry_id.decode().partition("-")
+            node.ask("XADD", log, f"{moved if int(epoch) else 0}-{upto}", *fields)
+        node.ask("HSET", record, "epoch", moved)
+        old = dataclasses.replace(first, epoch=moved)
+        await owner.append([Append(old.response_id, moved, 5, "one ", (1,))])
+        await owner.release(old)
+
+        claim = await bench.claimed(heir)
+
+        assert claim.epoch > moved
+        assert claim.upto == 5
+        late = await owner.append([Append(old.response_id, moved, 6, "late", (2,))])
+        assert late == [AppendReply.REFUSED]
+        assert await heir.append([Append(claim.response_id, claim.epoch, 6, "two", (2,))]) != late
+        assert await heir.renew([claim]) == [Standing.OURS]
+        assert await heir.finish(claim, 6, Reason.STOP) is FinishReply.OK
+        followed = await bench.gateway.follow(claim.response_id, "alice", None, -1, None)
+        assert "".join(entry.text for entry in followed.entries) == "one two"

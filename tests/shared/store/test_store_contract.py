@@ -320,6 +320,41 @@ async def test_one_bad_sequence_never_stops_the_batch(bench: Bench):
     assert replies == [AppendReply.UNWATCHED, AppendReply.GONE, AppendReply.REFUSED, AppendReply.UNWATCHED]
 
 
+async def test_one_step_of_many_sequences_is_answered_in_its_order_wherever_they_lie(bench: Bench):
+    worker = await bench.worker()
+    for _ in range(2 * bench.partitions + 1):
+        await bench.submitted()
+    claims = [await bench.claimed(worker) for _ in range(2 * bench.partitions + 1)]
+    await bench.gateway.cancel(claims[1].response_id, "alice")
+
+    replies = await worker.append([delta(claim, 5, f"t{n}") for n, claim in enumerate(claims)])
+    whys = await worker.why(claims)
+    standings = await worker.renew(claims)
+
+    others = [n for n in range(len(claims)) if n != 1]
+    assert replies[1] is AppendReply.REFUSED
+    assert {replies[n] for n in others} == {AppendReply.UNWATCHED}
+    assert whys[1].standing is Standing.ENDED
+    assert {(whys[n].standing, whys[n].last) for n in others} == {(Standing.OURS, 5)}
+    assert [standings[n] for n in (0, 1)] == [Standing.OURS, Standing.ENDED]
+    for n in others:
+        assert (await everything(bench, claims[n].response_id)).entries[-1].text == f"t{n}"
+
+
+async def test_handed_over_responses_of_any_partition_go_before_all_waiting_ones(bench: Bench):
+    draining, heir = await bench.worker("draining"), await bench.worker("heir")
+    await bench.submitted()
+    handed = await bench.claimed(draining)
+    for _ in range(bench.partitions):
+        await bench.submitted()
+    await draining.release(handed)
+
+    for _ in range(bench.partitions):
+        [claim] = await heir.claim(1, lambda: False)
+        assert claim.response_id == handed.response_id
+        await heir.release(claim)
+
+
 async def test_why_tells_where_the_log_ends(bench: Bench):
     await bench.submitted()
     worker = await bench.worker()
