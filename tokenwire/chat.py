@@ -7,18 +7,18 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
-
-from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from shared.lifecycle import run
 from shared.settings import read
-from tokenwire import client
+from tokenwire.client import Stream, StreamError, Unreachable, stream
 from tokenwire.errors import FAILED, CommandError
 from tokenwire.options import add_options, environ_with
 from tokenwire.settings import ChatSettings
+
+_PATIENCE = 60.0
+"""Seconds for which a broken connection is tried again."""
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -35,27 +35,38 @@ def command_chat(options: argparse.Namespace, environ: Mapping[str, str]) -> int
     return run(lambda stop: chat(settings, options.prompt, stop))
 
 
-async def chat(settings: ChatSettings, prompt: str, stop: asyncio.Event) -> None:
+async def chat(settings: ChatSettings, prompt: str, stop: asyncio.Event, patience: float = _PATIENCE) -> None:
     """Write the answer to stdout as it comes; ask for its end when ``stop`` is set.
 
-    Raises CommandError if there is no answer.
+    A connection that breaks is replaced, for ``patience`` seconds in a row at most.  Raises CommandError if
+    there is no answer.
     """
     try:
-        model = settings.model
-        if model is None:
-            model = await asyncio.to_thread(_first_model, settings)
-        async with client.dial(settings.url, settings.key) as connection:
-            await client.ask(connection, model, prompt, settings.answer_tokens, settings.temperature)
-            await _show(connection, stop)
-    except InvalidStatus as error:
-        raise CommandError(f"{settings.url} refused: {error}", FAILED) from None
-    except ConnectionClosed as error:
-        raise CommandError(f"The connection ended in mid-answer: {error}", FAILED) from None
-    except (OSError, TimeoutError, InvalidHandshake) as error:
-        raise CommandError(
-            f"Nothing answers at {settings.url} ({error}): start `tokenwire up`, or name another with --tokenwire-url.",
-            FAILED,
-        ) from None
+        model = settings.model or await asyncio.to_thread(_first_model, settings)
+    except OSError as error:
+        raise CommandError(_nothing_answers(settings, str(error)), FAILED) from None
+    answer = stream(
+        prompt,
+        base_url=settings.url,
+        api_key=settings.key,
+        model=model,
+        patience=patience,
+        max_output_tokens=settings.answer_tokens,
+        temperature=settings.temperature,
+    )
+    try:
+        await _show(answer, stop)
+    except Unreachable as error:
+        raise CommandError(_nothing_answers(settings, str(error)), FAILED) from None
+    except StreamError as error:
+        raise CommandError(str(error), FAILED) from None
+
+
+def _nothing_answers(settings: ChatSettings, why: str) -> str:
+    return (
+        f"Nothing answers at {settings.url} ({why}): start `tokenwire up`, "
+        "or name another with --tokenwire-url."
+    )
 
 
 def _first_model(settings: ChatSettings) -> str:
@@ -65,6 +76,8 @@ def _first_model(settings: ChatSettings) -> str:
     try:
         with urlopen(request, timeout=10) as answer:  # noqa: S310 - the scheme was checked
             models = json.load(answer)["data"]
+    except HTTPError as error:
+        raise CommandError(f"{settings.url} refused: {error.code} {error.reason}.", FAILED) from None
     except URLError as error:
         raise OSError(error.reason) from None
     if not models:
@@ -72,25 +85,18 @@ def _first_model(settings: ChatSettings) -> str:
     return str(models[0]["id"])
 
 
-async def _show(connection: ClientConnection, stop: asyncio.Event) -> None:
-    """Write deltas until the ending.  Raises CommandError if the ending is an error."""
-    stopper: asyncio.Task[None] | None = None
+async def _show(answer: Stream, stop: asyncio.Event) -> None:
+    """Write pieces until the ending.  Raises StreamError."""
+    stopper = asyncio.create_task(_cancel_on(stop, answer))
     try:
-        async for event in client.events(connection):
-            if event["type"] == "response.created":
-                stopper = asyncio.create_task(_cancel_on(stop, connection, event["response"]["id"]))
-            elif event["type"] == "response.output_text.delta":
-                sys.stdout.write(event["delta"])
-                sys.stdout.flush()
-            problem = client.problem_of(event)
-            if problem is not None:
-                raise CommandError(problem, FAILED)
+        async for piece in answer:
+            sys.stdout.write(piece)
+            sys.stdout.flush()
     finally:
         sys.stdout.write("\n")
-        if stopper is not None:
-            stopper.cancel()
+        stopper.cancel()
 
 
-async def _cancel_on(stop: asyncio.Event, connection: ClientConnection, response_id: str) -> None:
+async def _cancel_on(stop: asyncio.Event, answer: Stream) -> None:
     await stop.wait()
-    await client.cancel(connection, response_id)
+    answer.cancel()

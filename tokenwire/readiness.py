@@ -9,7 +9,7 @@ from collections.abc import Callable
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from shared.store.place import Options, parse
-from tokenwire import client
+from tokenwire.client import plain as client
 from tokenwire.errors import FAILED, CommandError
 from tokenwire.plan import Process
 

@@ -11,11 +11,16 @@ from tokenwire.chat import chat
 from tokenwire.errors import CommandError
 from tokenwire.settings import ChatSettings
 
-CREATED = {"type": "response.created", "response": {"id": "resp_1"}}
+CREATED = {"type": "response.created", "sequence_number": 0, "response": {"id": "resp_1"}}
 
 
-def delta(text):
-    return {"type": "response.output_text.delta", "delta": text}
+def delta(number, text):
+    return {"type": "response.output_text.delta", "sequence_number": number, "delta": text}
+
+
+def ending(number, kind="completed", status="completed"):
+    response = {"id": "resp_1", "status": status}
+    return {"type": f"response.{kind}", "sequence_number": number, "response": response}
 
 
 def models(*names):
@@ -36,7 +41,7 @@ async def door(handle, names=("echo",)):
 async def test_the_answer_is_written_as_it_comes(capsys):
     async def handle(connection):
         asked = json.loads(await connection.recv())
-        for event in [CREATED, delta("You said "), delta(asked["input"]), {"type": "response.completed"}]:
+        for event in [CREATED, delta(1, "You said "), delta(2, asked["input"]), ending(3)]:
             await connection.send(json.dumps(event))
 
     async with door(handle) as settings:
@@ -50,13 +55,11 @@ async def test_stop_cancels_the_response_and_shows_what_there_is(capsys):
     async def handle(connection):
         await connection.recv()
         await connection.send(json.dumps(CREATED))
-        await connection.send(json.dumps(delta("half")))
+        await connection.send(json.dumps(delta(1, "half")))
         stop.set()
         asked = json.loads(await connection.recv())
-        assert asked == {"type": "response.cancel", "response_id": "resp_1"}
-        await connection.send(
-            json.dumps({"type": "response.incomplete", "response": {"status": "cancelled"}})
-        )
+        assert (asked["type"], asked["response_id"]) == ("response.cancel", "resp_1")
+        await connection.send(json.dumps(ending(2, "incomplete", "cancelled")))
 
     async with door(handle) as settings:
         await asyncio.wait_for(chat(settings, "hello", stop), 20)
@@ -73,14 +76,33 @@ async def test_an_error_is_told():
             await chat(settings, "hello", asyncio.Event())
 
 
-async def test_a_connection_that_ends_in_mid_answer_is_told():
+async def test_a_gateway_that_restarts_in_mid_answer_is_not_noticed(capsys):
+    asked = []
+
+    async def handle(connection):
+        asked.append(json.loads(await connection.recv()))
+        if len(asked) == 1:
+            await connection.send(json.dumps(CREATED))
+            await connection.send(json.dumps(delta(1, "one ")))
+            await connection.close(1012)
+        else:
+            await connection.send(json.dumps(delta(2, "two")))
+            await connection.send(json.dumps(ending(3)))
+
+    async with door(handle) as settings:
+        await asyncio.wait_for(chat(settings, "hello", asyncio.Event()), 20)
+    assert capsys.readouterr().out == "one two\n"
+    assert (asked[1]["type"], asked[1]["starting_after"]) == ("response.resume", 1)
+
+
+async def test_a_gateway_that_stays_away_in_mid_answer_is_told():
     async def handle(connection):
         await connection.recv()
         await connection.send(json.dumps(CREATED))
 
     async with door(handle) as settings:
-        with pytest.raises(CommandError, match="ended in mid-answer"):
-            await chat(settings, "hello", asyncio.Event())
+        with pytest.raises(CommandError, match="Nothing answers"):
+            await chat(settings, "hello", asyncio.Event(), patience=0.01)
 
 
 async def test_a_gateway_without_a_model_is_told():

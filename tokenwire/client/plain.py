@@ -1,17 +1,13 @@
-"""A small client of the socket: one response at a time."""
+"""One response on one socket, for callers that want no second try; see ``stream`` for one that comes back."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from typing import Any
-from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 
-Event = dict[str, Any]
-
-ENDINGS = frozenset({"response.completed", "response.incomplete", "response.failed"})
+from tokenwire.client.wire import ENDINGS, Event, is_local, socket_url
 
 
 def dial(url: str, key: str) -> connect:
@@ -19,17 +15,12 @@ def dial(url: str, key: str) -> connect:
 
     Raises OSError, TimeoutError or websockets' InvalidHandshake when it is entered.
     """
-    parts = urlsplit(url)
-    address = parts._replace(
-        scheme={"http": "ws", "https": "wss"}[parts.scheme], path=f"{parts.path.rstrip('/')}/v1/responses"
-    ).geturl()
-    local = parts.hostname in {"127.0.0.1", "::1", "localhost"}
     return connect(
-        address,
+        socket_url(url),
         additional_headers={"Authorization": f"Bearer {key}"},
         compression=None,
         max_size=None,
-        proxy=None if local else True,
+        proxy=None if is_local(url) else True,
     )
 
 
@@ -48,11 +39,6 @@ async def ask(
             }
         )
     )
-
-
-async def cancel(connection: ClientConnection, response_id: str) -> None:
-    """Stop a response; its ending follows as an event."""
-    await connection.send(json.dumps({"type": "response.cancel", "response_id": response_id}))
 
 
 async def events(connection: ClientConnection) -> AsyncIterator[Event]:
