@@ -125,6 +125,8 @@ class Machine:
         self._request, self._key, self._patience = request, key, patience
         self._lost_at: float | None = None
         self._attempt = 0
+        self._open = False
+        """A socket stands on which something can be said."""
 
     @property
     def response_id(self) -> str | None:
@@ -133,6 +135,7 @@ class Machine:
 
     def opened(self) -> list[Effect]:
         """Say on a new socket what we are here for: ask, ask again, or read on."""
+        self._open = True
         response_id = self.response_id
         if response_id is None:
             return [Send(create(self._request, self._key))]
@@ -184,7 +187,7 @@ class Machine:
             return []
         self.stopping = True
         response_id = self.response_id
-        return [] if response_id is None else [Send(cancel(response_id, CANCEL))]
+        return [Send(cancel(response_id, CANCEL))] if self._open and response_id is not None else []
 
     # ---- events with a number ----
 
@@ -257,6 +260,7 @@ class Machine:
 
     def _again(self, now: float, draw: float, base: float = BASE) -> list[Effect]:
         """Come back after a backoff, or give up when patience is over."""
+        self._open = False
         if self._lost_at is None:
             self._lost_at = now
         if now - self._lost_at >= self._patience:
