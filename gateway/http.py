@@ -14,7 +14,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Match, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.admission import Accepted, refusal, repeated
@@ -130,9 +130,10 @@ class Http:
         """``GET /v1/responses`` without an upgrade."""
         raise RefusedError(WireError(Code.UPGRADE_REQUIRED))
 
-    async def nothing(self, _: Request) -> Response:
-        """Answer any other path of the API."""
-        raise RefusedError(WireError(Code.NOT_FOUND))
+    async def nothing(self, request: Request) -> Response:
+        """Answer any other path of the API, and any other method of those that are there."""
+        there = any(route.matches(request.scope)[0] is Match.PARTIAL for route in request.app.routes)
+        raise RefusedError(WireError(Code.METHOD_NOT_ALLOWED if there else Code.NOT_FOUND))
 
     # ---- what they share ----
 

@@ -1,10 +1,12 @@
 import json
+from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.create import Create
+from gateway.create import NEUTRAL, Create
 from gateway.errors import Code
 from gateway.wire import MAX_DEPTH, Cancel, Rejected, Resume, cursors, parse, parse_body
 
@@ -154,3 +156,51 @@ def test_cursors_are_aligned_lists():
 )
 def test_a_bad_cursor_is_refused(query):
     assert cursors(query).status in (400, 404)
+
+
+VECTORS = json.loads((Path(__file__).parents[2] / "docs/vectors/refusals.json").read_text())["messages"]
+NEEDS_A_STORE = {"response_not_active", "response_not_found", "model_not_found"}
+
+
+@pytest.mark.parametrize("case", VECTORS, ids=lambda case: case["name"])
+def test_each_vector_is_refused_as_it_says(case):
+    read = parse(case["frame"])
+    if not isinstance(read, Rejected):
+        assert case["error"]["code"] in NEEDS_A_STORE
+        return
+    told = {"code": read.error.code.value, "param": read.error.param}
+    assert told == case["error"]
+    assert (read.stream_id, read.error.event_id) == (case.get("stream_id"), case.get("event_id"))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=12,
+)
+FIELDS = sorted(
+    {
+        *Create.__struct_fields__,
+        *NEUTRAL,
+        "response_id",
+        "starting_after",
+        "epoch",
+    }
+)
+
+
+@given(st.text() | st.binary())
+def test_any_text_is_a_command_or_a_refusal(frame):
+    assert isinstance(parse(frame), Rejected)
+
+
+@given(
+    st.sampled_from(["response.create", "response.cancel", "response.resume", "response.dance"]),
+    st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=6),
+)
+def test_any_fields_are_a_command_or_a_refusal_that_renders(kind, fields):
+    read = parse(json.dumps({"input": "x", **fields, "type": kind}))
+    if isinstance(read, Rejected):
+        assert json.loads(read.error.event(read.stream_id))["status"] < 500
+    else:
+        assert msgspec.to_builtins(read)
