@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import re
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import h11
 from uvicorn import Config
-from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
@@ -24,13 +23,13 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from gateway.errors import CloseCode, Code, WireError
+from gateway.errors import CloseCode, Code, WireError, library_refusal
+from gateway.plain import HEAD_SECONDS, HttpConnection, hang_up
 
 SOCKET_PATH = "/v1/responses"
 SUBPROTOCOL = Subprotocol("tokenwire.v1")
 
 HEAD_BYTES = 16 * 1024
-HEAD_SECONDS = 10.0
 MESSAGE_BYTES = 64 * 1024
 PING_SECONDS = 20.0
 WRITE_BYTES = 32 * 1024
@@ -40,7 +39,8 @@ KERNEL_BYTES = 32 * 1024
 USER_TIMEOUT_MS = 30_000
 """Unacknowledged bytes for so long mean a dead peer (TCP_USER_TIMEOUT)."""
 
-_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:")
+"""How a header line begins (RFC 9110 section 5.1)."""
 
 
 def wants_socket(head: bytes) -> bool:
@@ -50,6 +50,8 @@ def wants_socket(head: bytes) -> bool:
     path = rest.partition(b" ")[0].partition(b"?")[0]
     if method != b"GET" or path != SOCKET_PATH.encode():
         return False
+    if not all(map(_FIELD.match, lines)):
+        return False  # the HTTP side answers what it cannot read; the other one just hangs up
     names = (line.partition(b":") for line in lines)
     return any(
         name.strip().lower() == b"upgrade" and value.strip().lower() == b"websocket"
@@ -146,6 +148,7 @@ class DoorConnection(ServerConnection):
         super().__init__(protocol, server, **options)
         self._fail = protocol.fail
         protocol.fail = self._fail_saying_why  # type: ignore[method-assign]  # no other place comes before it
+        protocol.reject = functools.partial(_reject, protocol.reject)  # type: ignore[method-assign]  # as above
         self.on_writable: Callable[[], None] | None = None
         """Called when the transport takes bytes again."""
         self._door = door
@@ -193,8 +196,7 @@ class DoorConnection(ServerConnection):
         if end >= 0:
             self._decide(bytes(self._head), end)
         elif len(self._head) > HEAD_BYTES and self._raw is not None:
-            self._raw.write(_TOO_LARGE)
-            self._raw.close()
+            hang_up(self._raw, 431, "Request Header Fields Too Large", "The header block is too large.")
 
     def eof_received(self) -> None:
         """Pass the end of input on; before the header block it is the end of the connection."""
@@ -237,29 +239,11 @@ class DoorConnection(ServerConnection):
             self._timer = None
 
 
-class HttpConnection(H11Protocol):
-    """uvicorn's protocol, with a bound on the time a later header block may take."""
-
-    _deadline: asyncio.TimerHandle | None = None
-
-    def data_received(self, data: bytes) -> None:
-        """Pass bytes on; a header block that has begun must end in time."""
-        super().data_received(data)
-        waits = self.conn.their_state is h11.IDLE and not self.transport.is_closing()
-        if waits and self._deadline is None:
-            self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
-        elif not waits:
-            self._clear()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Learn that the connection is gone."""
-        self._clear()
-        super().connection_lost(exc)
-
-    def _clear(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+def _reject(plain: Callable[[Any, str], Response], status: Any, text: str) -> Response:
+    """Refuse a handshake with the body that all our refusals have, not with plain text."""
+    said = plain(status, text)
+    body = library_refusal(said.status_code, text.partition("\n")[0])
+    return answer(said.status_code, said.reason_phrase, body, {"Sec-WebSocket-Version": "13"})
 
 
 def _bound(transport: asyncio.Transport) -> None:

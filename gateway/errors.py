@@ -149,6 +149,25 @@ class WireError:
         return msgspec.json.encode({"type": "error", **flat})
 
 
+_BY_STATUS: Mapping[int, Code] = MappingProxyType(
+    {
+        404: Code.NOT_FOUND,
+        405: Code.METHOD_NOT_ALLOWED,
+        413: Code.MESSAGE_TOO_LARGE,
+        414: Code.MESSAGE_TOO_LARGE,
+        426: Code.UPGRADE_REQUIRED,
+        431: Code.MESSAGE_TOO_LARGE,
+        500: Code.SERVER_ERROR,
+        503: Code.SERVER_DRAINING,
+    }
+)
+
+
+def library_refusal(status: int, sentence: str) -> bytes:
+    """Render the body for a refusal that a library at the door has decided on."""
+    return WireError(_BY_STATUS.get(status, Code.INVALID_REQUEST), sentence).http()
+
+
 class RefusedError(Exception):
     """Raised by checks on outside input; carries the answer."""
 

@@ -72,7 +72,7 @@ async def test_a_header_block_that_does_not_come_in_time_is_cut(monkeypatch):
 
 
 async def test_a_second_header_block_must_come_in_time_too(monkeypatch):
-    monkeypatch.setattr(door, "HEAD_SECONDS", 0.1)
+    monkeypatch.setattr(plain, "HEAD_SECONDS", 0.1)
     async with in_memory() as bench, dialled(bench) as (reader, writer):
         writer.write(b"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         await reader.readuntil(b"]}")
@@ -83,6 +83,7 @@ async def test_a_second_header_block_must_come_in_time_too(monkeypatch):
 async def test_nonsense_is_answered_400(bench):
     answer = await dialogue(bench, b"\x16\x03\x01nonsense\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 400")
+    assert b'"code":"invalid_request"' in answer
 
 
 async def test_a_connection_that_says_nothing_and_goes_leaves_nothing(bench):

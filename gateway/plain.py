@@ -1,0 +1,59 @@
+"""The HTTP side of a connection that came through the door, and how the door hangs up in HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from gateway.errors import library_refusal
+
+HEAD_SECONDS = 10.0
+"""How long a header block may take."""
+
+
+class HttpConnection(H11Protocol):
+    """uvicorn's protocol, with a bound on the time a later header block may take."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Pass bytes on; a header block that has begun must end in time."""
+        super().data_received(data)
+        waits = self.conn.their_state is h11.IDLE and not self.transport.is_closing()
+        if waits and self._deadline is None:
+            self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+        elif not waits:
+            self._clear()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, unless an answer is under way already."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            hang_up(self.transport, 400, "Bad Request", msg)
+        else:
+            self.transport.close()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing of upgrades on other paths: uvicorn would ask for a library that must not be there."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Learn that the connection is gone."""
+        self._clear()
+        super().connection_lost(exc)
+
+    def _clear(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def hang_up(transport: asyncio.Transport, status: int, phrase: str, sentence: str) -> None:
+    """Write a refusal and close."""
+    body = library_refusal(status, sentence)
+    head = (
+        f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    transport.write(head.encode() + body)
+    transport.close()

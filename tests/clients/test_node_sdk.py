@@ -1,0 +1,59 @@
+"""The official openai package for Node, unchanged: ResponsesWS and server-sent events."""
+
+import asyncio
+import json
+import urllib.request
+
+import pytest
+
+
+@pytest.fixture
+def scene(stack, node_packages):
+    async def play(name: str, key: str = "any") -> dict:
+        process = await asyncio.create_subprocess_exec(
+            "node",
+            "runner.mjs",
+            name,
+            f"{stack.url}/v1",
+            key,
+            cwd=node_packages,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(process.communicate(), 60)
+        assert out, err.decode()
+        return json.loads(out)
+
+    return play
+
+
+def logged(stack, response_id):
+    with urllib.request.urlopen(f"{stack.url}/v1/responses/{response_id}", timeout=10) as answer:
+        return json.load(answer)["output"][0]["content"][0]["text"]
+
+
+@pytest.mark.parametrize("name", ["ws_stream", "ws_resume", "sse_stream", "json"])
+async def test_the_text_is_the_logs(stack, scene, name):
+    told = (await scene(name))["ok"]
+    assert told["text"] == told["final"] == await asyncio.to_thread(logged, stack, told["id"])
+    assert told["text"] == "one two three four five " * 8
+    assert told.get("reconnects", 0) == (1 if name == "ws_resume" else 0)
+    at = 0
+    for first, last in told.get("numbers", []):
+        assert first == at
+        at = last + 1
+
+
+@pytest.mark.parametrize("name", ["ws_cancel", "sse_cancel"])
+async def test_a_cancel_ends_the_stream_with_what_there_is(stack, scene, name):
+    told = (await scene(name))["ok"]
+    assert told["status"] == "cancelled"
+    assert told["text"] == told["final"] == await asyncio.to_thread(logged, stack, told["id"])
+
+
+@pytest.mark.parametrize("name", ["ws_refused", "over_limit"])
+async def test_a_refusal_is_the_packages_own_error(scene, name):
+    error = (await scene(name))["error"]
+    assert "max_output_tokens" in error["message"] or ">= 1" in error["message"]
+    if name == "over_limit":
+        assert (error["status"], error["code"]) == (400, "invalid_request")
