@@ -14,7 +14,7 @@ from gateway_bench import (
 )
 from websockets.asyncio.client import connect
 
-from gateway import connection, door
+from gateway import connection, door, plain
 from gateway.door import HEAD_BYTES, wants_socket
 from gateway.outbox import CEILING, LIMIT, Outbox
 
