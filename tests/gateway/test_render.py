@@ -1,12 +1,15 @@
 import json
+from pathlib import Path
 
+import pytest
 from gateway_logs import CREATED_MS, RESPONSE_ID, LogWriter, make_request
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.render import JOINED_BYTES, DeltaFrame, joined, render
 from gateway.response import snapshot
-from shared.log import Reason, escape
+from shared.log import Entry, Kind, Reason, escape
+from shared.request import Message, Request, Sampling
 
 
 def events_of(log, after=-1):
@@ -126,3 +129,46 @@ def test_joined_deltas_are_contiguous_bounded_and_the_same_text(first, sizes):
         assert len(text) - len(texts[end - first]) < JOINED_BYTES
         at = end + 1
     assert at == first + len(texts)
+
+
+VECTORS = json.loads((Path(__file__).parents[2] / "docs/vectors/events.json").read_text())
+
+
+def entry_of(fields):
+    reason = Reason(fields["reason"]) if "reason" in fields else None
+    return Entry(
+        **fields | {"kind": Kind(fields["kind"]), "reason": reason, "ids": tuple(fields.get("ids", ()))}
+    )
+
+
+def within(whole, part):
+    """Say whether ``part`` is in ``whole``: objects may have more fields there."""
+    if isinstance(part, dict):
+        return isinstance(whole, dict) and all(
+            name in whole and within(whole[name], part[name]) for name in part
+        )
+    if isinstance(part, list):
+        return len(part) == len(whole) and all(map(within, whole, part))
+    return whole == part
+
+
+@pytest.mark.parametrize("case", VECTORS["cases"], ids=lambda case: case["name"])
+def test_each_vector_is_rendered_as_it_says(case):
+    request = Request(
+        response_id=VECTORS["response_id"],
+        model="echo",
+        principal="dev",
+        messages=(Message("user", "Hello"),),
+        sampling=Sampling(max_tokens=16, seed=7),
+        keep=-1.0,
+    )
+    entries = [entry_of(fields) for fields in case["entries"]]
+    told = snapshot(entries)
+    events = [
+        json.loads(event.payload)
+        for each in entries
+        for event in render(request, 0, each, told, case["after"])
+    ]
+    assert len(events) == len(case["events"])
+    for event, expected in zip(events, case["events"], strict=True):
+        assert within(event, expected)
