@@ -11,6 +11,7 @@ from gateway.create import Create, Defaults, idempotency_key, to_request
 from gateway.errors import Code, WireError
 from gateway.metrics import Metrics
 from gateway.models import Models, overloaded
+from gateway.principal import Principal
 from shared.log import new_response_id
 from shared.observe import Log
 from shared.request import Request
@@ -91,13 +92,13 @@ class Admission:
         self._metrics = metrics
 
     async def submit(
-        self, create: Create, principal: str, watcher: str | None, keep: float | None = None
+        self, create: Create, principal: Principal, watcher: str | None, keep: float | None = None
     ) -> Accepted | WireError:
         """Submit a create; ``keep`` is the door's default, seconds."""
         model = await repeated(lambda: self._models.choose(create.model))
         if isinstance(model, WireError):
             return self._refused(model)
-        request = self._request(create, model, principal, keep)
+        request = self._request(create, model, principal.name, keep)
         reply = await repeated(lambda: self._store.submit(request, watcher, self._bound))
         match reply:
             case Submitted():

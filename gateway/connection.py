@@ -17,6 +17,7 @@ from gateway.errors import RESUMABLE, CloseCode, Code, WireError
 from gateway.hub import Hub
 from gateway.metrics import Asking, Metrics, Resuming, Viewing
 from gateway.outbox import Outbox
+from gateway.principal import Principal
 from gateway.render import DeltaFrame, Event, joined
 from gateway.session import Close, Effect, Follow, Lane, Limits, Say, Session, Stop, Submit
 from gateway.tasks import Tasks
@@ -44,7 +45,7 @@ class Desk:
 class Connection:
     """One WebSocket."""
 
-    def __init__(self, socket: DoorConnection, principal: str, desk: Desk) -> None:
+    def __init__(self, socket: DoorConnection, principal: Principal, desk: Desk) -> None:
         self._socket = socket
         self._principal = principal
         self._desk = desk
@@ -132,7 +133,7 @@ class Connection:
     def _attach(self, lane: Lane, resume: Resume, watcher: str, times: Viewing) -> None:
         self._attachments[lane] = self._desk.hub.attach(
             resume.response_id,
-            self._principal,
+            self._principal.name,
             _LaneReader(self, lane, resume.response_id, resume.event_id),
             times,
             watcher=watcher,
@@ -145,7 +146,7 @@ class Connection:
         if attachment is not None and stop.own:
             attachment.times.stop_asked(asked_at)
         self._desk.log.info("stop", response_id=stop.response_id)
-        reply = await self._desk.admission.cancel(stop.response_id, self._principal)
+        reply = await self._desk.admission.cancel(stop.response_id, self._principal.name)
         if isinstance(reply, WireError):
             self._perform(self._session.not_stopped(stop, reply))
         elif reply.already:

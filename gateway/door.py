@@ -25,6 +25,7 @@ from websockets.typing import Subprotocol
 
 from gateway.errors import CloseCode, Code, WireError, library_refusal
 from gateway.plain import HEAD_SECONDS, HttpConnection, hang_up
+from gateway.principal import Principal
 
 SOCKET_PATH = "/v1/responses"
 SUBPROTOCOL = Subprotocol("tokenwire.v1")
@@ -65,7 +66,7 @@ class Door:
     def __init__(
         self,
         handler: Callable[[DoorConnection], Awaitable[None]],
-        process_request: Callable[[DoorConnection, Request], Response | None],
+        process_request: Callable[[DoorConnection, Request], Awaitable[Response | None]],
         application: Any,
     ) -> None:
         self._handler = handler
@@ -151,6 +152,8 @@ class DoorConnection(ServerConnection):
         protocol.reject = functools.partial(_reject, protocol.reject)  # type: ignore[method-assign]  # as above
         self.on_writable: Callable[[], None] | None = None
         """Called when the transport takes bytes again."""
+        self.principal: Principal | None = None
+        """Who opened it; known once the handshake was judged."""
         self._door = door
         self._head = bytearray()
         self._raw: asyncio.Transport | None = None

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.admission import Accepted, refusal, repeated
 from gateway.attachment import Attachment, Reader
-from gateway.auth import Doorkeeper
+from gateway.auth import Doorkeeper, Knock
 from gateway.connection import Desk
 from gateway.create import Create, idempotency_key
 from gateway.drain import Drain
@@ -27,6 +27,7 @@ from gateway.errors import Code, RefusedError, WireError
 from gateway.metrics import Asking, Resuming, Viewing
 from gateway.models import Models, listing
 from gateway.page import Page
+from gateway.principal import Principal
 from gateway.response import response_object, snapshot
 from gateway.streams import Close, Collector, EventStream, StreamReader, WholeResponse, refused
 from gateway.wire import is_response_id, parse_body
@@ -92,7 +93,7 @@ class Http:
         create = parse_body(await _body(request))
         if isinstance(create, WireError):
             raise RefusedError(create)
-        principal = self._principal(request)
+        principal = _principal(request)
         watches = bool(create.stream) or not create.background
         watcher = desk.hub.watcher() if watches else None
         # Clients of this API take a broken connection as a stop, so nothing is kept unless they ask.
@@ -105,7 +106,7 @@ class Http:
 
     async def retrieve(self, request: Request) -> Response:
         """``GET /v1/responses/{id}``: as it stands, or a stream of its events from a cursor on."""
-        response_id, principal = _response_id(request), self._principal(request)
+        response_id, principal = _response_id(request), _principal(request)
         if request.query_params.get("stream", "false").lower() not in ("true", "1"):
             return await self._object(response_id, principal)
         self._refuse_if_draining()
@@ -120,8 +121,8 @@ class Http:
 
     async def cancel(self, request: Request) -> Response:
         """``POST /v1/responses/{id}/cancel``; of an ended response it returns that response."""
-        response_id, principal = _response_id(request), self._principal(request)
-        reply = await self.desk.admission.cancel(response_id, principal)
+        response_id, principal = _response_id(request), _principal(request)
+        reply = await self.desk.admission.cancel(response_id, principal.name)
         if isinstance(reply, WireError):
             raise RefusedError(reply)
         return await self._object(response_id, principal)
@@ -139,17 +140,13 @@ class Http:
 
     def _guarded(self, handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:
-            self._principal(request)
+            principal = await self.doorkeeper.admit(Knock.of(request.headers))
+            if isinstance(principal, WireError):
+                raise RefusedError(principal)
+            request.state.principal = principal
             return await handler(request)
 
         return guarded
-
-    def _principal(self, request: Request) -> str:
-        headers = request.headers
-        principal = self.doorkeeper.admit(headers.get("origin"), headers.get("host"))
-        if isinstance(principal, WireError):
-            raise RefusedError(principal)
-        return principal
 
     async def _refused(self, _: Request, refused: Exception) -> Response:
         error = refused.error if isinstance(refused, RefusedError) else WireError(Code.SERVER_ERROR)
@@ -157,7 +154,7 @@ class Http:
         return _error(error)
 
     def _watch(
-        self, create: Create, accepted: Accepted, principal: str, watcher: str, asked_at: float
+        self, create: Create, accepted: Accepted, principal: Principal, watcher: str, asked_at: float
     ) -> Response:
         desk, response_id = self.desk, accepted.response_id
         times: Viewing = Asking(desk.metrics, desk.log, response_id, asked_at)
@@ -173,9 +170,9 @@ class Http:
         return EventStream(reader, self._detach(attachment), desk.metrics, desk.drain)
 
     def _attach(  # noqa: PLR0913, PLR0917 - the hub's own arguments
-        self, response_id: str, principal: str, reader: Reader, times: Viewing, watcher: str, after: int
+        self, response_id: str, principal: Principal, reader: Reader, times: Viewing, watcher: str, after: int
     ) -> Attachment:
-        return self.desk.hub.attach(response_id, principal, reader, times, watcher=watcher, after=after)
+        return self.desk.hub.attach(response_id, principal.name, reader, times, watcher=watcher, after=after)
 
     def _detach(self, attachment: Attachment) -> Close:
         return lambda left: self.desk.hub.detach(attachment, left=left)
@@ -185,15 +182,15 @@ class Http:
         if self.desk.drain.begun:
             raise RefusedError(WireError(Code.SERVER_DRAINING, retry_after=1))
 
-    async def _object(self, response_id: str, principal: str) -> Response:
+    async def _object(self, response_id: str, principal: Principal) -> Response:
         log = await self._follow(response_id, principal, -1)
         if log is None:
             raise RefusedError(WireError(Code.RESUME_UNAVAILABLE))
         return _json(response_object(log.request, log.created_ms, snapshot(log.entries)))
 
-    async def _follow(self, response_id: str, principal: str, after: int) -> Followed | None:
+    async def _follow(self, response_id: str, principal: Principal, after: int) -> Followed | None:
         """Read a log beyond ``after``; None if its owner has to write a lost tail again first."""
-        log = await repeated(lambda: self.store.follow(response_id, principal, None, after, None))
+        log = await repeated(lambda: self.store.follow(response_id, principal.name, None, after, None))
         if isinstance(log, WireError):
             raise RefusedError(log)
         if log is Refused.BEHIND:
@@ -215,6 +212,12 @@ async def _body(request: Request) -> bytes:
     except TimeoutError:
         raise RefusedError(WireError(Code.REQUEST_TIMEOUT)) from None
     return bytes(body)
+
+
+def _principal(request: Request) -> Principal:
+    """Return who asks; every handler is guarded, so somebody was let in."""
+    principal: Principal = request.state.principal
+    return principal
 
 
 def _response_id(request: Request) -> str:

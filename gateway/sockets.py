@@ -9,10 +9,11 @@ from urllib.parse import parse_qs, urlsplit
 
 from websockets.http11 import Request, Response
 
-from gateway.auth import Doorkeeper
+from gateway.auth import Doorkeeper, Knock
 from gateway.connection import CLOSE_SECONDS, Connection, Desk
 from gateway.door import DoorConnection, answer
 from gateway.errors import Code, WireError
+from gateway.principal import Principal
 from gateway.session import TELL_SECONDS
 from gateway.wire import Resume, cursors
 
@@ -30,11 +31,13 @@ class Sockets:
     def __len__(self) -> int:
         return len(self._open)
 
-    def judge(self, connection: DoorConnection, request: Request) -> Response | None:
+    async def judge(self, connection: DoorConnection, request: Request) -> Response | None:
         """Refuse a handshake with an HTTP answer, or return None."""
-        error = self._refusal(request)
-        if error is None:
+        principal = await self._admitted(request)
+        if isinstance(principal, Principal):
+            connection.principal = principal
             return None
+        error = principal
         self._desk.metrics.rejections.labels(error.code.value).inc()
         self._desk.log.info("handshake_refused", code=error.code.value, connection=str(connection.id))
         headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
@@ -43,14 +46,12 @@ class Sockets:
     async def serve(self, connection: DoorConnection) -> None:
         """Serve one socket until it is gone."""
         desk = self._desk
-        if connection.request is None:
-            raise RuntimeError("the handshake is over, so there was a request")
-        headers = connection.request.headers
-        principal = self._doorkeeper.admit(headers.get("Origin"), headers.get("Host"))
+        if connection.request is None or connection.principal is None:
+            raise RuntimeError("the handshake is over, so there was a request, and somebody made it")
         resumes = _resumes(connection.request)
-        if isinstance(principal, WireError) or isinstance(resumes, WireError):
+        if isinstance(resumes, WireError):
             raise TypeError("the handshake was refused already")
-        socket = Connection(connection, principal, desk)
+        socket = Connection(connection, connection.principal, desk)
         self._open.add(socket)
         desk.metrics.sockets.inc()
         desk.drain.add(socket)
@@ -76,16 +77,15 @@ class Sockets:
                 async with asyncio.timeout(2 * TELL_SECONDS + CLOSE_SECONDS + 1):
                     await self._empty.wait()
 
-    def _refusal(self, request: Request) -> WireError | None:
+    async def _admitted(self, request: Request) -> Principal | WireError:
         if self._desk.drain.begun:
             return WireError(Code.SERVER_DRAINING, retry_after=1)
         if len(self._open) >= self._most:
             return WireError(Code.OVERLOADED, "Too many sockets are open here.", retry_after=5)
-        principal = self._doorkeeper.admit(request.headers.get("Origin"), request.headers.get("Host"))
-        if isinstance(principal, WireError):
-            return principal
         resumes = _resumes(request)
-        return resumes if isinstance(resumes, WireError) else None
+        if isinstance(resumes, WireError):
+            return resumes
+        return await self._doorkeeper.admit(Knock.of(request.headers))
 
 
 def _resumes(request: Request) -> list[Resume] | WireError:

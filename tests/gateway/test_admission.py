@@ -10,9 +10,12 @@ from gateway.create import Create, Defaults
 from gateway.errors import Code
 from gateway.metrics import Metrics
 from gateway.models import Models
+from gateway.principal import Credential, Principal
 from shared.observe import make_logger
 from shared.store.contract import Refused, StoreUnavailable, WorkerInfo
 from shared.store.memory import MemoryGatewayStore, MemoryServer, MemoryWorkerStore
+
+ALICE = Principal("alice", Credential.KEY)
 
 
 class Forgetful(MemoryGatewayStore):
@@ -55,7 +58,7 @@ async def desk(monkeypatch):
 async def test_a_lost_reply_makes_no_second_response(desk):
     made, store, server, _ = desk
     store.lost = 2
-    accepted = await made.submit(Create(input="x"), "alice", "tab")
+    accepted = await made.submit(Create(input="x"), ALICE, "tab")
     assert list(server.records) == [accepted.response_id]
     assert not accepted.duplicate
 
@@ -63,7 +66,7 @@ async def test_a_lost_reply_makes_no_second_response(desk):
 async def test_a_store_out_of_reach_is_said(desk):
     made, store, _, registry = desk
     store.lost = 3
-    error = await made.submit(Create(input="x"), "alice", "tab")
+    error = await made.submit(Create(input="x"), ALICE, "tab")
     assert error.code is Code.BACKEND_UNAVAILABLE
     assert registry.get_sample_value("tokenwire_requests_total", {"outcome": "refused"}) == 1
 
@@ -71,24 +74,24 @@ async def test_a_store_out_of_reach_is_said(desk):
 async def test_the_bound_and_a_full_store_are_refused(desk):
     made, store, _, _ = desk
     for _ in range(2):
-        await made.submit(Create(input="x"), "alice", None)
-    assert (await made.submit(Create(input="x"), "alice", None)).code is Code.OVERLOADED
+        await made.submit(Create(input="x"), ALICE, None)
+    assert (await made.submit(Create(input="x"), ALICE, None)).code is Code.OVERLOADED
     store.full = True
-    assert (await made.submit(Create(input="x"), "alice", None)).code is Code.STORAGE_FULL
+    assert (await made.submit(Create(input="x"), ALICE, None)).code is Code.STORAGE_FULL
 
 
 async def test_the_doors_own_keep_counts_unless_the_asker_says_otherwise(desk):
     made, _, server, _ = desk
     for keep in (None, 5.0):
-        await made.submit(Create(input="x", keep=keep), "alice", None, keep=0.0)
+        await made.submit(Create(input="x", keep=keep), ALICE, None, keep=0.0)
     assert [record.request.keep for record in server.records.values()] == [0.0, 5.0]
 
 
 async def test_a_foreign_response_cannot_be_cancelled(desk):
     made, _, _, _ = desk
-    accepted = await made.submit(Create(input="x"), "alice", None)
+    accepted = await made.submit(Create(input="x"), ALICE, None)
     assert (await made.cancel(accepted.response_id, "bob")).code is Code.RESPONSE_NOT_FOUND
-    assert not (await made.cancel(accepted.response_id, "alice")).already
+    assert not (await made.cancel(accepted.response_id, ALICE.name)).already
 
 
 def test_every_refusal_of_the_store_has_its_words():
