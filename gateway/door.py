@@ -24,10 +24,9 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from gateway.errors import CloseCode, Code, WireError, library_refusal
-from gateway.plain import HEAD_SECONDS, HttpConnection, hang_up
+from gateway.plain import HEAD_SECONDS, SOCKET_PATH, HttpConnection, OnSocket, hang_up
 from gateway.principal import Principal
 
-SOCKET_PATH = "/v1/responses"
 SUBPROTOCOL = Subprotocol("tokenwire.v1")
 
 HEAD_BYTES = 16 * 1024
@@ -112,9 +111,9 @@ class Door:
         )
         return int(self._server.sockets[0].getsockname()[1])
 
-    def http_protocol(self) -> HttpConnection:
+    def http_protocol(self, on_socket: OnSocket) -> HttpConnection:
         """Make the protocol object of a connection that speaks HTTP."""
-        return HttpConnection(self._config, self._state, {})
+        return HttpConnection(self._config, self._state, {}, on_socket=on_socket)
 
     def track(self, connection: DoorConnection, *, undecided: bool) -> None:
         """Remember connections that nobody else knows yet."""
@@ -226,14 +225,18 @@ class DoorConnection(ServerConnection):
             return
         _bound(transport)
         if wants_socket(received[:end]):
-            self._is_socket = True
-            super().connection_made(transport)
-            super().data_received(received)
+            self._become_socket(transport, received)
             return
-        http = self._door.http_protocol()
+        http = self._door.http_protocol(self._become_socket)
         transport.set_protocol(http)
         http.connection_made(transport)
         http.data_received(received)
+
+    def _become_socket(self, transport: asyncio.Transport, received: bytes) -> None:
+        self._is_socket = True
+        transport.set_protocol(self)
+        super().connection_made(transport)
+        super().data_received(received)
 
     def _stop_waiting(self) -> None:
         self._door.track(self, undecided=False)

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gateway.errors import library_refusal
 
+SOCKET_PATH = "/v1/responses"
+
 HEAD_SECONDS = 10.0
 """How long a header block may take."""
+
+
+OnSocket = Callable[[asyncio.Transport, bytes], None]
+"""Takes a connection over, with the bytes of a request for the WebSocket and whatever came behind them."""
 
 
 class HttpConnection(H11Protocol):
     """uvicorn's protocol, with a bound on the time a later header block may take."""
 
     _deadline: asyncio.TimerHandle | None = None
+
+    def __init__(self, *arguments: Any, on_socket: OnSocket) -> None:
+        """``on_socket`` takes the connection back if a later request on it asks for the WebSocket."""
+        super().__init__(*arguments)
+        self._on_socket = on_socket
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes on; a header block that has begun must end in time."""
@@ -33,6 +46,19 @@ class HttpConnection(H11Protocol):
             hang_up(self.transport, 400, "Bad Request", msg)
         else:
             self.transport.close()
+
+    def _should_upgrade(self) -> bool:
+        """Say whether a request asks for the WebSocket: Node and proxies take an idle connection for one."""
+        asks = self._get_upgrade() == b"websocket" and self.scope["method"] == "GET"
+        return asks and self.scope["raw_path"] == SOCKET_PATH.encode() and not self.flow.write_paused
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Give the connection away; our own loop over events ends with it."""
+        lines = [b"GET %b HTTP/1.1" % event.target, *(b"%b: %b" % header for header in event.headers)]
+        behind, _ = self.conn.trailing_data
+        self.connections.discard(self)
+        self._clear()
+        self._on_socket(self.transport, b"\r\n".join([*lines, b"", behind]))
 
     def _unsupported_upgrade_warning(self) -> None:
         """Say nothing of upgrades on other paths: uvicorn would ask for a library that must not be there."""

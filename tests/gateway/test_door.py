@@ -59,6 +59,28 @@ async def test_a_body_that_comes_with_the_head_is_not_lost(bench):
     assert b'"queued"' in answer
 
 
+async def test_a_connection_that_was_kept_alive_may_become_a_socket(bench):
+    get = b"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    ping = b"\x89\x80\x00\x00\x00\x00"  # RFC 6455 section 5.5.2, masked with zeros
+    async with dialled(bench) as (reader, writer):
+        for _ in range(2):
+            writer.write(get)
+            assert (await reader.readuntil(b"]}")).startswith(b"HTTP/1.1 200")
+        writer.write(UPGRADE.replace(b"Host: x", b"Host: 127.0.0.1") + HANDSHAKE)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+        writer.write(ping)
+        assert await reader.readexactly(2) == b"\x8a\x00"
+        await until(lambda: bench.metric("connections", door="websocket") == 1)
+        assert not bench.gateway._door._state.connections
+
+
+async def test_an_upgrade_of_another_path_on_a_connection_that_was_kept_alive_is_plain_http(bench):
+    get = b"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    upgrade = get + b"Upgrade: websocket\r\nConnection: close, Upgrade\r\n\r\n"
+    answer = await dialogue(bench, get + b"\r\n", upgrade)
+    assert answer.count(b"HTTP/1.1 200") == 2
+
+
 async def test_a_header_block_without_end_is_refused(bench):
     answer = await dialogue(bench, b"GET / HTTP/1.1\r\nX: " + b"x" * HEAD_BYTES)
     assert answer.startswith(b"HTTP/1.1 431")

@@ -1,10 +1,10 @@
 """The client's shells against real processes, with a proxy between them that cuts."""
 
 import asyncio
-import contextlib
 import threading
 
 import pytest
+from cutting import cutting
 from stack import running_stack
 from websockets.asyncio.server import serve
 
@@ -18,42 +18,6 @@ TEXT = "one two three four five "
 def stack(valkey):
     with running_stack(valkey) as made:
         yield made
-
-
-@contextlib.asynccontextmanager
-async def cutting(port, after):
-    """A TCP proxy that cuts each connection after so many bytes to the client, ``None`` of them never."""
-    limits = iter(after)
-    seen = []
-
-    async def pump(reader, writer, limit):
-        passed = 0
-        while piece := await reader.read(512):
-            writer.write(piece)
-            passed += len(piece)
-            if limit is not None and passed > limit:
-                return
-
-    async def handle(reader, writer):
-        seen.append(writer)
-        limit = next(limits, None)
-        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", port)
-        pumps = [
-            asyncio.create_task(pump(reader, up_writer, None)),
-            asyncio.create_task(pump(up_reader, writer, limit)),
-        ]
-        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        for each in pumps:
-            each.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)
-        up_writer.transport.abort()
-        writer.transport.abort()
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", seen
-    finally:
-        server.close()
 
 
 def asked(url, tokens=100, **fields):
