@@ -25,6 +25,12 @@ class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
     """0 means greedy."""
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
+    frequency_penalty: float = 0.0
+    """Taken off a token's logit for each time it was generated before."""
+    presence_penalty: float = 0.0
+    """Taken off a token's logit once, if it was generated before."""
+    top_logprobs: int | None = None
+    """How many likeliest tokens are told beside each generated one, 0 to 20; None tells no logprobs."""
 
 
 class Request(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -20,6 +20,9 @@ Text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
         temperature=st.floats(0, 2),
         top_p=st.floats(0.01, 1),
         stop=st.lists(Text, max_size=3).map(tuple),
+        frequency_penalty=st.floats(-2, 2),
+        presence_penalty=st.floats(-2, 2),
+        top_logprobs=st.none() | st.integers(0, 20),
     ),
 )
 def test_what_is_stored_is_read_back_alike(messages, sampling):
