@@ -244,4 +244,5 @@ def order_of(claim: Claim, owner: str) -> Order:
         resume_ids=tuple(i for entry in claim.entries for i in entry.ids),
         resume_text=unescape("".join(entry.text for entry in claim.entries)),
         owner=owner,
+        raw=claim.request.raw,
     )

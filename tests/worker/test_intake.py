@@ -34,7 +34,17 @@ async def test_a_hand_over_orders_the_engine_to_go_on_from_the_log():
     order = heir.engine.orders[response_id]
 
     assert (order.resume_ids, order.resume_text) == ((11, 12), 'say "hi"\n')
+    assert not order.raw
     assert heir.metrics.hand_overs._value.get() == 1
+
+
+async def test_a_raw_request_is_ordered_as_one():
+    rig = Rig()
+    response_id = await rig.submitted(raw=True)
+    worker = await rig.worker()
+    await worker.claim()
+
+    assert worker.engine.orders[response_id].raw
 
 
 async def test_what_an_heir_adds_follows_what_the_dead_worker_logged():

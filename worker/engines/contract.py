@@ -27,6 +27,8 @@ class Order:
     """Text in the log, plain; what ``resume_ids`` decode to beyond it is the held-back state."""
     owner: str = ""
     """Name of the worker, for engines that mark their tokens (echo)."""
+    raw: bool = False
+    """The texts of the messages are the prompt itself, without the model's chat template."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,3 +106,9 @@ def test_a_model_without_a_template_gets_lines(tiny_model_dir):
     tokenizer.chat_template = None
     assert tokenizer.decode(encode(tokenizer, CONVERSATION)) == plain(CONVERSATION)
     assert plain(CONVERSATION) == "system: Be kind.\nuser: Hi\nassistant: Yes?\nuser: So\nassistant:"
+
+
+def test_a_raw_prompt_is_read_as_it_stands(tiny_model_dir):
+    tokenizer = load(tiny_options(tiny_model_dir)).tokenizer
+    ids = encode(tokenizer, [Message("user", "The quick")], raw=True)
+    assert tokenizer.decode(ids) == "The quick"

@@ -98,7 +98,7 @@ class TransformersEngine:
         if not any(message.text.strip() for message in order.messages):
             return Ended(order.response_id, Reason.CONTEXT, "The prompt is empty.")
         try:
-            prompt = encode(self._loaded.tokenizer, order.messages)
+            prompt = encode(self._loaded.tokenizer, order.messages, raw=order.raw)
         except Exception as error:  # noqa: BLE001 -- a template raises what its author chose
             sentence = f"The model's chat template does not take this conversation: {error}"
             return Ended(order.response_id, Reason.ERROR, sentence)
