@@ -62,6 +62,7 @@ class Accepted:
     """A response that stands in the store."""
 
     response_id: str
+    model: str
     duplicate: bool
     """It stood there before: the same idempotency key asked for it."""
 
@@ -137,7 +138,7 @@ class Admission:
             place=submitted.place,
             duplicate=duplicate,
         )
-        return Accepted(submitted.response_id, duplicate)
+        return Accepted(submitted.response_id, request.model, duplicate)
 
     def _refused(self, error: WireError) -> WireError:
         self._metrics.refused.inc()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -17,6 +17,11 @@ Metadata = Annotated[
     dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
 ]
 StopString = Annotated[str, Meta(min_length=1, max_length=256)]
+Stop = StopString | Annotated[list[StopString], Meta(max_length=4)]
+ModelName = Annotated[str, Meta(min_length=1, max_length=256)]
+Temperature = Annotated[float, Meta(ge=0, le=2)]
+TopP = Annotated[float, Meta(gt=0, le=1)]
+Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 EventId = Annotated[str, Meta(max_length=256)]
 
 
@@ -39,22 +44,24 @@ class Create(msgspec.Struct, frozen=True):
     """``response.create``, or the body of ``POST /v1/responses``: the fields that we act on."""
 
     input: str | list[Item]
-    model: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+    model: ModelName | None = None
     instructions: str | None = None
     max_output_tokens: Tokens | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
     metadata: Metadata | None = None
     store: bool | None = None
     background: bool | None = None
     stream: bool | None = None
     user: str | None = None
     # Ours:
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    stop: StopString | Annotated[list[StopString], Meta(max_length=4)] | None = None
+    seed: Seed | None = None
+    stop: Stop | None = None
     keep: Annotated[float, Meta(ge=-1, le=3600)] | None = None
     """Seconds the response goes on after its last viewer left: 0 ends it at once, -1 lets it end by itself."""
     idempotency_key: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+    raw: bool | None = None
+    """The input, a text, is the prompt itself: no chat template is put around it."""
     # The envelope:
     stream_id: str | None = None
     event_id: EventId | None = None
@@ -63,11 +70,13 @@ class Create(msgspec.Struct, frozen=True):
 # ---- fields of the API that are accepted at their neutral value only ------------------------------
 
 
-def _nothing(value: object) -> bool:
+def nothing_asked(value: object) -> bool:
+    """Say whether a value is null or empty."""
     return value is None or value in ([], {})
 
 
-def _none_or(*values: object) -> Callable[[object], bool]:
+def one_of(*values: object) -> Callable[[object], bool]:
+    """Return whether a value is null or one of these, of the same type."""
     return lambda value: value is None or any(value == each and type(value) is type(each) for each in values)
 
 
@@ -90,24 +99,24 @@ def _no_logprobs(value: object) -> bool:
 
 
 NEUTRAL: Mapping[str, Callable[[object], bool]] = {
-    "tools": _nothing,
-    "tool_choice": _none_or("none", "auto"),
+    "tools": nothing_asked,
+    "tool_choice": one_of("none", "auto"),
     "text": _plain_text,
     "reasoning": _all_null,
     "include": _no_logprobs,
-    "truncation": _none_or("disabled"),
-    "previous_response_id": _none_or(),
-    "conversation": _none_or(),
-    "prompt": _none_or(),
-    "top_logprobs": _none_or(0),
-    "logprobs": _none_or(False),
-    "n": _none_or(1),
-    "generate": _none_or(True),
-    "modalities": _none_or(["text"]),
-    "audio": _none_or(),
-    "frequency_penalty": _none_or(0, 0.0),
-    "presence_penalty": _none_or(0, 0.0),
-    "logit_bias": _nothing,
+    "truncation": one_of("disabled"),
+    "previous_response_id": one_of(),
+    "conversation": one_of(),
+    "prompt": one_of(),
+    "top_logprobs": one_of(0),
+    "logprobs": one_of(False),
+    "n": one_of(1),
+    "generate": one_of(True),
+    "modalities": one_of(["text"]),
+    "audio": one_of(),
+    "frequency_penalty": one_of(0, 0.0),
+    "presence_penalty": one_of(0, 0.0),
+    "logit_bias": nothing_asked,
     "response_format": lambda value: _plain_text({"format": value}),
 }
 """Fields that would change the answer and are not supported yet, each with what its neutral value is."""
@@ -115,15 +124,21 @@ NEUTRAL: Mapping[str, Callable[[object], bool]] = {
 
 def check(create: Create, fields: Mapping[str, object]) -> None:
     """Refuse what the types cannot: ``fields`` are all that were sent.  Raises RefusedError."""
-    _refuse_unsupported(fields)
+    refuse_unsupported(fields, NEUTRAL)
     if create.keep is not None and -1 < create.keep < 0:
         sentence = "keep is seconds, 0 for none, or -1 for ever."
         raise RefusedError(WireError(Code.INVALID_REQUEST, sentence, "keep"))
+    if create.raw and not (isinstance(create.input, str) and create.input and not create.instructions):
+        sentence = "A raw input is a text that is not empty, without instructions."
+        raise RefusedError(WireError(Code.INVALID_REQUEST, sentence, "input"))
     conversation(create)
 
 
-def _refuse_unsupported(fields: Mapping[str, object]) -> None:
-    for name, neutral in NEUTRAL.items():
+def refuse_unsupported(
+    fields: Mapping[str, object], neutrals: Mapping[str, Callable[[object], bool]]
+) -> None:
+    """Refuse by its name a field that has another value than its neutral one.  Raises RefusedError."""
+    for name, neutral in neutrals.items():
         if name in fields and not neutral(fields[name]):
             raise RefusedError(WireError(Code.UNSUPPORTED_PARAMETER, f"{name!r} is not supported.", name))
 
@@ -156,17 +171,20 @@ def _message(item: Item, path: str) -> Message:
                 Code.UNSUPPORTED_PARAMETER, f"Items of type {item.type!r} are not supported.", f"{path}.type"
             )
         )
-    role = _ROLES.get(item.role or "")
+    return message(item.role, item.content, path)
+
+
+def message(asked_role: str | None, content: str | Sequence[Part] | None, path: str) -> Message:
+    """Return one message of a conversation; ``path`` is where it stands.  Raises RefusedError."""
+    role = _ROLES.get(asked_role or "")
     if role is None:
         sentence = f"The role must be one of {', '.join(_ROLES)}."
         raise RefusedError(WireError(Code.INVALID_REQUEST, sentence, f"{path}.role"))
-    if item.content is None:
+    if content is None:
         raise RefusedError(WireError(Code.INVALID_REQUEST, "A message needs content.", f"{path}.content"))
-    if isinstance(item.content, str):
-        return Message(role, item.content)
-    return Message(
-        role, "".join(_part(part, f"{path}.content[{at}]") for at, part in enumerate(item.content))
-    )
+    if isinstance(content, str):
+        return Message(role, content)
+    return Message(role, "".join(_part(part, f"{path}.content[{at}]") for at, part in enumerate(content)))
 
 
 def _part(part: Part, path: str) -> str:
@@ -226,6 +244,7 @@ def to_request(  # noqa: PLR0913 - the parts of a request that a create does not
         run_seconds=defaults.run_seconds,
         idempotency_key=idempotency_key(create),
         echo=_echo(create),
+        raw=bool(create.raw),
         traceparent=traceparent,
     )
 

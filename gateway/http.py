@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,17 +21,29 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.admission import Accepted, refusal, repeated
 from gateway.attachment import Attachment, Reader
 from gateway.auth import Doorkeeper, Knock
+from gateway.chunks import CHAT, TEXT, Chunks, Form, whole
+from gateway.completions import Asked
 from gateway.connection import Desk
-from gateway.create import Create, idempotency_key
+from gateway.create import idempotency_key
 from gateway.drain import Drain
 from gateway.errors import Code, RefusedError, WireError
 from gateway.metrics import Asking, Resuming, Viewing
-from gateway.models import Models, listing
+from gateway.models import Models, fingerprint, listing
 from gateway.page import Page
 from gateway.principal import Principal
 from gateway.response import response_object, snapshot
-from gateway.streams import Close, Collector, EventStream, StreamReader, WholeResponse, refused
-from gateway.wire import is_response_id, parse_body
+from gateway.streams import (
+    Close,
+    Collector,
+    Dialect,
+    Events,
+    EventStream,
+    Shape,
+    StreamReader,
+    WholeResponse,
+    refused,
+)
+from gateway.wire import is_response_id, parse_chat, parse_completion, parse_create
 from shared.store.contract import Followed, GatewayStore, Refused
 
 BODY_BYTES = 256 * 1024
@@ -58,6 +71,8 @@ class Http:
             Route("/v1/responses", self._guarded(self.ask_for_upgrade), methods=["GET"]),
             Route("/v1/responses/{response_id}", self._guarded(self.retrieve)),
             Route("/v1/responses/{response_id}/cancel", self._guarded(self.cancel), methods=["POST"]),
+            Route("/v1/chat/completions", self._guarded(self.chat), methods=["POST"]),
+            Route("/v1/completions", self._guarded(self.complete), methods=["POST"]),
             Route("/v1/{rest:path}", self._guarded(self.nothing), methods=["GET", "POST", "PUT", "DELETE"]),
             Mount("/", self.page),
         ]
@@ -88,21 +103,15 @@ class Http:
 
     async def create(self, request: Request) -> Response:
         """``POST /v1/responses``: a stream, the whole response, or the promise of one (background)."""
-        desk, asked_at = self.desk, self.desk.clock()
-        self._refuse_if_draining()
-        create = parse_body(await _body(request))
-        if isinstance(create, WireError):
-            raise RefusedError(create)
-        principal = _principal(request)
-        watches = bool(create.stream) or not create.background
-        watcher = desk.hub.watcher() if watches else None
-        # Clients of this API take a broken connection as a stop, so nothing is kept unless they ask.
-        accepted = await desk.admission.submit(create, principal, watcher, keep=0.0)
-        if isinstance(accepted, WireError):
-            raise RefusedError(accepted)
-        if watcher is None:
-            return await self._object(accepted.response_id, principal)
-        return self._watch(create, accepted, principal, watcher, asked_at)
+        return await self._ask(request, parse_create, None)
+
+    async def chat(self, request: Request) -> Response:
+        """``POST /v1/chat/completions``: a stream of chunks, or the whole completion."""
+        return await self._ask(request, parse_chat, CHAT)
+
+    async def complete(self, request: Request) -> Response:
+        """``POST /v1/completions``: the same for a prompt that is a plain text."""
+        return await self._ask(request, parse_completion, TEXT)
 
     async def retrieve(self, request: Request) -> Response:
         """``GET /v1/responses/{id}``: as it stands, or a stream of its events from a cursor on."""
@@ -114,9 +123,10 @@ class Http:
         after = _number(cursor)
         await self._follow(response_id, principal, after)
         desk = self.desk
-        reader = StreamReader(response_id, desk.clock, desk.metrics, merge=cursor is not None)
+        reader = StreamReader(Events(response_id), desk.clock, desk.metrics, merge=cursor is not None)
         times = Viewing(desk.metrics) if cursor is None else Resuming(desk.metrics)
-        attachment = self._attach(response_id, principal, reader, times, desk.hub.watcher(), after)
+        viewer = _Viewer(principal, desk.hub.watcher(), times)
+        attachment = self._attach(response_id, reader, viewer, after)
         return EventStream(reader, self._detach(attachment), desk.metrics, desk.drain)
 
     async def cancel(self, request: Request) -> Response:
@@ -153,26 +163,50 @@ class Http:
         self.desk.metrics.rejections.labels(error.code.value).inc()
         return _error(error)
 
-    def _watch(
-        self, create: Create, accepted: Accepted, principal: Principal, watcher: str, asked_at: float
-    ) -> Response:
-        desk, response_id = self.desk, accepted.response_id
-        times: Viewing = Asking(desk.metrics, desk.log, response_id, asked_at)
+    async def _ask(self, request: Request, parse: Callable[[bytes], Asked], form: Form | None) -> Response:
+        """Submit what a body asks for, and answer in the words of its API."""
+        desk, asked_at = self.desk, self.desk.clock()
+        self._refuse_if_draining()
+        asked = parse(await _body(request))
+        principal = _principal(request)
+        watches = bool(asked.create.stream) or not asked.create.background
+        watcher = desk.hub.watcher() if watches else None
+        # Clients of these APIs take a broken connection as a stop, so nothing is kept unless they ask.
+        accepted = await desk.admission.submit(asked.create, principal, watcher, keep=0.0)
+        if isinstance(accepted, WireError):
+            raise RefusedError(accepted)
+        if watcher is None:
+            return await self._object(accepted.response_id, principal)
+        times: Viewing = Asking(desk.metrics, desk.log, accepted.response_id, asked_at)
         if accepted.duplicate:
             times = Viewing(desk.metrics)
-        if not create.stream:
-            collector = Collector()
-            attachment = self._attach(response_id, principal, collector, times, watcher, -1)
-            keyed = bool(idempotency_key(create))
-            return WholeResponse(collector, self._detach(attachment), desk.drain, keyed=keyed)
-        reader = StreamReader(response_id, desk.clock, desk.metrics, merge=True)
-        attachment = self._attach(response_id, principal, reader, times, watcher, -1)
-        return EventStream(reader, self._detach(attachment), desk.metrics, desk.drain)
+        answer = self._stream if asked.create.stream else self._whole
+        return answer(asked, form, accepted, _Viewer(principal, watcher, times))
 
-    def _attach(  # noqa: PLR0913, PLR0917 - the hub's own arguments
-        self, response_id: str, principal: Principal, reader: Reader, times: Viewing, watcher: str, after: int
-    ) -> Attachment:
-        return self.desk.hub.attach(response_id, principal.name, reader, times, watcher=watcher, after=after)
+    def _stream(self, asked: Asked, form: Form | None, accepted: Accepted, viewer: _Viewer) -> Response:
+        dialect: Dialect = Events(accepted.response_id)
+        if form is not None:
+            dialect = Chunks(form, self._fingerprint(accepted), usage=asked.usage)
+        reader = StreamReader(dialect, self.desk.clock, self.desk.metrics, merge=True)
+        attachment = self._attach(accepted.response_id, reader, viewer, -1)
+        return EventStream(reader, self._detach(attachment), self.desk.metrics, self.desk.drain)
+
+    def _whole(self, asked: Asked, form: Form | None, accepted: Accepted, viewer: _Viewer) -> Response:
+        shape: Shape = bytes
+        if form is not None:
+            shape = functools.partial(whole, form, fingerprint=self._fingerprint(accepted))
+        collector = Collector()
+        attachment = self._attach(accepted.response_id, collector, viewer, -1)
+        keyed = bool(idempotency_key(asked.create))
+        return WholeResponse(collector, self._detach(attachment), self.desk.drain, keyed=keyed, shape=shape)
+
+    def _fingerprint(self, accepted: Accepted) -> str:
+        return fingerprint(accepted.model, self.models.announced)
+
+    def _attach(self, response_id: str, reader: Reader, viewer: _Viewer, after: int) -> Attachment:
+        return self.desk.hub.attach(
+            response_id, viewer.principal.name, reader, viewer.times, watcher=viewer.watcher, after=after
+        )
 
     def _detach(self, attachment: Attachment) -> Close:
         return lambda left: self.desk.hub.detach(attachment, left=left)
@@ -198,6 +232,15 @@ class Http:
         if isinstance(log, Refused):
             raise RefusedError(refusal(log))
         return log
+
+
+@dataclass(frozen=True, slots=True)
+class _Viewer:
+    """Who watches a response, and the times that are taken for it."""
+
+    principal: Principal
+    watcher: str
+    times: Viewing
 
 
 async def _body(request: Request) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 
@@ -44,6 +45,12 @@ def overloaded(full: Overloaded, model: str, announced: Sequence[Announced]) -> 
     run = _UNMEASURED_RUN if full.median_run_seconds is None else full.median_run_seconds
     seconds = math.ceil(run * (full.waiting + 1) / slots)
     return WireError(Code.OVERLOADED, retry_after=min(60, max(1, seconds)))
+
+
+def fingerprint(model: str, announced: Sequence[Announced]) -> str:
+    """Name what computes a model's answers: it changes when engine, revision or dtype do."""
+    builds = sorted({each.info.build for each in announced if each.info.model == model and each.alive})
+    return "fp_" + hashlib.sha256("\n".join(builds).encode()).hexdigest()[:10]
 
 
 def listing(announced: Sequence[Announced]) -> dict[str, object]:

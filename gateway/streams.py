@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
 
 import msgspec
 from starlette.responses import Response
@@ -39,29 +40,74 @@ class SseFrame(DeltaFrame):
         return self.one(last, text) if first == last else sse(DELTA, last, super().merged(first, last, text))
 
 
+class Dialect(Protocol):
+    """How a stream spells what it is told."""
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a client can go on after the last event it has."""
+
+    def frame(self, epoch: int) -> DeltaFrame:
+        """Return the constant bytes around the deltas of an epoch."""
+
+    def events(self, events: Sequence[Event]) -> Iterable[bytes]:
+        """Spell events that are no deltas."""
+
+    def error(self, error: WireError) -> bytes:
+        """Spell what ends a stream that has no ending."""
+
+
+class Events:
+    """The events as they are, each with its number as its id."""
+
+    resumable = True
+
+    def __init__(self, response_id: str) -> None:
+        self._response_id = response_id
+
+    def frame(self, epoch: int) -> DeltaFrame:
+        """Return the constant bytes around the deltas of an epoch."""
+        return SseFrame(self._response_id, epoch)
+
+    @staticmethod
+    def events(events: Sequence[Event]) -> Iterator[bytes]:
+        """Spell events that are no deltas."""
+        return (sse(event.type, event.number, event.payload) for event in events)
+
+    @staticmethod
+    def error(error: WireError) -> bytes:
+        """Spell the error as the last event."""
+        return b"event: error\ndata: %b\n\n" % error.datum()
+
+
 class StreamReader:
     """Keeps what the hub delivers until the client takes it."""
 
     def __init__(
-        self, response_id: str, clock: Callable[[], float], metrics: Metrics, *, merge: bool
+        self, dialect: Dialect, clock: Callable[[], float], metrics: Metrics, *, merge: bool
     ) -> None:
-        self._response_id = response_id
+        self._dialect = dialect
         self._clock = clock
         self._metrics = metrics
         self._merge = merge
         self._outbox = Outbox(LIMIT) if merge else Outbox(None, _REPLAY_CEILING)
         self._shown = 0
         """Of the bytes that wait, those that the metrics tell of."""
-        self._epoch = 0
-        self._frame = SseFrame(response_id, 0)
+        self._epoch = -1
+        self._frame: DeltaFrame | None = None
         self._news = asyncio.Event()
         self._over = self._begun = self._cut = False
         self.too_slow = False
 
     @property
     def cut(self) -> bool:
-        """Whether we ended it before its end: the client may go on after the last event it has."""
+        """Whether we ended it before its end."""
         return self.too_slow or self._cut
+
+    @property
+    def may_come_back(self) -> bool:
+        """Whether we ended it before its end and the client can go on after the last event it has."""
+        return self.cut and self._dialect.resumable
 
     def delta(self, epoch: int, number: int, text: bytes) -> None:
         """Keep one delta."""
@@ -80,8 +126,10 @@ class StreamReader:
 
     def events(self, events: Sequence[Event]) -> None:
         """Keep other events."""
-        for event in events:
-            self._outbox.frame(self, sse(event.type, event.number, event.payload), self._clock())
+        if self._over:
+            return
+        for payload in self._dialect.events(events):
+            self._outbox.frame(self, payload, self._clock())
         self._changed()
 
     def ended(self) -> None:
@@ -91,14 +139,19 @@ class StreamReader:
 
     def failed(self, error: WireError) -> None:
         """Keep the error as the last event."""
-        self._outbox.frame(self, b"event: error\ndata: %b\n\n" % error.datum(), self._clock())
+        if self._over:
+            return
+        self._outbox.frame(self, self._dialect.error(error), self._clock())
         self._count()
         self.ended()
 
     def drain(self) -> None:
-        """End before the end, as soon as the client knows what it follows."""
-        self._cut = True
-        self._news.set()
+        """End before the end: a client that can go on elsewhere, as soon as it knows what it follows."""
+        if self._dialect.resumable:
+            self._cut = True
+            self._news.set()
+        elif not self._over:
+            self.failed(WireError(Code.SERVER_DRAINING, retry_after=1))
 
     def close(self) -> None:
         """Let go of what waits."""
@@ -122,8 +175,10 @@ class StreamReader:
         return b"".join(frames) or None
 
     def _delta(self, epoch: int, first: int, last: int, text: bytes) -> None:
-        if epoch != self._epoch:
-            self._epoch, self._frame = epoch, SseFrame(self._response_id, epoch)
+        if self._over:
+            return  # a stream that was drained says no more
+        if self._frame is None or epoch != self._epoch:
+            self._epoch, self._frame = epoch, self._dialect.frame(epoch)
         self._outbox.delta(self, self._frame, first, last, text, self._clock())
 
     def _changed(self) -> None:
@@ -182,6 +237,9 @@ class _WithResponse(msgspec.Struct):
     response: msgspec.Raw = msgspec.Raw(b"")
 
 
+Shape = Callable[[bytes], bytes | WireError]
+"""From an ended response object to the body of the answer, or to why there is none."""
+
 Close = Callable[[bool], None]
 """Called when the client or the response is gone; it is told whether the client has left."""
 
@@ -218,7 +276,7 @@ class EventStream(Response):
             self._metrics.streams.dec()
             self._drain.discard(self)
             self._reader.close()
-            self._close(not self._reader.cut)
+            self._close(not self._reader.may_come_back)
 
     async def _send_all(self, send: Send) -> bool:
         """Send to the end; False if the stream was cut before it."""
@@ -240,9 +298,12 @@ class WholeResponse(Response):
 
     media_type = "application/json"
 
-    def __init__(self, collector: Collector, close: Close, drain: Drain, *, keyed: bool) -> None:
+    def __init__(
+        self, collector: Collector, close: Close, drain: Drain, *, keyed: bool, shape: Shape
+    ) -> None:
         super().__init__()
         self._collector = collector
+        self._shape = shape
         self._close = close
         self._drain = drain
         self._keyed = keyed
@@ -269,10 +330,13 @@ class WholeResponse(Response):
             await self._answer()(scope, receive, send)
 
     def _answer(self) -> Response:
-        error = self._collector.error
-        if error is not None:
-            return refused(error)
-        return Response(self._collector.response, media_type="application/json")
+        error, response = self._collector.error, self._collector.response
+        if error is not None or response is None:
+            return refused(error or WireError(Code.SERVER_ERROR))
+        body = self._shape(response)
+        if isinstance(body, WireError):
+            return refused(body)
+        return Response(body, media_type="application/json")
 
 
 def refused(error: WireError) -> Response:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, assert_never
 import msgspec
 from msgspec import Meta
 
+from gateway.completions import Asked, Chat, Completion, from_chat, from_completion
 from gateway.create import Create, EventId, check
 from gateway.errors import Code, RefusedError, WireError
 from shared.log import partition_of
@@ -79,16 +80,21 @@ def parse(raw: str | bytes) -> Command | Rejected:
         return Rejected(refusal.error.about(event_id), stream_id)
 
 
-def parse_body(raw: bytes) -> Create | WireError:
-    """Read the body of ``POST /v1/responses``."""
-    try:
-        data = _bounded(raw)
-        command = _checked(_decode(data, Create), data)
-    except RefusedError as refusal:
-        return refusal.error
-    if not isinstance(command, Create):
-        raise TypeError(f"{type(command).__name__} is not what was decoded")
-    return command
+def parse_create(raw: bytes) -> Asked:
+    """Read the body of ``POST /v1/responses``.  Raises RefusedError."""
+    create: Create = _decode(_bounded(raw), Create)
+    check(create, msgspec.json.decode(raw))
+    return Asked(create)
+
+
+def parse_chat(raw: bytes) -> Asked:
+    """Read the body of ``POST /v1/chat/completions``.  Raises RefusedError."""
+    return from_chat(_decode(_bounded(raw), Chat), msgspec.json.decode(raw))
+
+
+def parse_completion(raw: bytes) -> Asked:
+    """Read the body of ``POST /v1/completions``.  Raises RefusedError."""
+    return from_completion(_decode(_bounded(raw), Completion), msgspec.json.decode(raw))
 
 
 def cursors(query: Mapping[str, list[str]]) -> list[Resume] | WireError:

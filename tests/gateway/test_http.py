@@ -1,6 +1,115 @@
-from gateway_bench import in_memory
+import asyncio
+import json
+
+import pytest
+from gateway_bench import PATIENCE, in_memory, until
 
 from gateway.http import BODY_BYTES
+from shared.log import Reason, Status
+from shared.request import Message
+
+CHAT = {"messages": [{"role": "user", "content": "Hello"}]}
+PREFIX = {"/v1/chat/completions": "chatcmpl-", "/v1/completions": "cmpl-"}
+older = pytest.mark.parametrize(
+    ("path", "body"),
+    [("/v1/chat/completions", CHAT), ("/v1/completions", {"prompt": "Hello"})],
+    ids=["chat", "text"],
+)
+
+
+async def data(client, path, body):
+    """Read a stream's data to its end."""
+    async with client.stream("POST", path, json=body | {"stream": True}) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        lines = [line[6:] async for line in answer.aiter_lines() if line.startswith("data: ")]
+    return [line if line == "[DONE]" else json.loads(line) for line in lines]
+
+
+def said(chunk):
+    choice = chunk["choices"][0]
+    return choice["text"] if "text" in choice else choice["delta"].get("content", "")
+
+
+@older
+async def test_a_stream_of_chunks_is_the_logs_text(bench, path, body):
+    async with bench.http() as client:
+        asking = asyncio.create_task(data(client, path, body | {"stream_options": {"include_usage": True}}))
+        claim = await bench.hand.answer('a"', "\n", "é")
+        *chunks, usage, done = await asking
+        stored = (await client.get(f"/v1/responses/{claim.response_id}")).json()
+    assert "".join(map(said, chunks)) == stored["output"][0]["content"][0]["text"] == 'a"\né'
+    assert {chunk["id"] for chunk in chunks} == {PREFIX[path] + claim.response_id.removeprefix("resp_")}
+    assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
+    assert usage["usage"]["total_tokens"] == stored["usage"]["total_tokens"] == 6
+    assert done == "[DONE]"
+    assert claim.request.raw is (PREFIX[path] == "cmpl-")
+    assert claim.request.messages == (Message("user", "Hello"),)
+    assert claim.request.keep == 0
+
+
+@older
+async def test_the_whole_answer_comes_at_the_end(bench, path, body):
+    async with bench.http() as client:
+        asking = asyncio.create_task(client.post(path, json=body))
+        claim = await bench.hand.answer("a", "b")
+        answer = (await asking).json()
+    assert answer["id"] == PREFIX[path] + claim.response_id.removeprefix("resp_")
+    choice = answer["choices"][0]
+    assert choice.get("text", choice.get("message", {}).get("content")) == "ab"
+    assert answer["model"] == "tiny"
+    assert answer["system_fingerprint"].startswith("fp_")
+
+
+@older
+async def test_a_failure_is_an_error_in_the_stream_and_a_status_without_one(bench, path, body):
+    async with bench.http() as client:
+        asking = asyncio.create_task(data(client, path, body))
+        claim = await bench.hand.claim()
+        await bench.hand.say(claim, "a")
+        await bench.hand.finish(claim, Reason.ERROR, "It broke.")
+        chunks = await asking
+        assert chunks[-1]["error"]["message"] == "It broke."
+        assert "[DONE]" not in chunks
+        waiting = asyncio.create_task(client.post(path, json=body))
+        await bench.hand.finish(await bench.hand.claim(), Reason.CONTEXT, "Too long.")
+        answer = await waiting
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "context_length_exceeded")
+
+
+@older
+async def test_leaving_a_stream_of_chunks_ends_it(bench, path, body):
+    async with bench.http() as client:
+        async with client.stream("POST", path, json=body | {"stream": True}) as answer:
+            claim = await bench.hand.claim()
+            await bench.hand.say(claim, "a")
+            async for line in answer.aiter_lines():
+                if line.startswith("data: "):
+                    break
+        await until(lambda: bench.server.records[claim.response_id].status is Status.CANCELLED)
+
+
+@older
+async def test_a_drain_ends_a_stream_of_chunks_with_an_error_and_its_response(bench, path, body):
+    async with bench.http() as client:
+        asking = asyncio.create_task(data(client, path, body))
+        claim = await bench.hand.claim()
+        await bench.hand.say(claim, "a")
+        await until(lambda: bench.metric("connections", door="sse") == 1)
+        await bench.gateway._drain.send_away(0)
+        chunks = await asyncio.wait_for(asking, PATIENCE)
+    assert chunks[-1]["error"]["code"] == "server_draining"
+    assert "[DONE]" not in chunks
+    await until(lambda: bench.server.records[claim.response_id].status is Status.CANCELLED)
+
+
+@older
+async def test_a_bad_body_of_an_older_api_is_refused_by_name(bench, path, body):
+    async with bench.http() as client:
+        for fields, param in (({"n": 2}, "n"), ({"max_tokens": 0}, "max_tokens"), ({"model": "x"}, "model")):
+            answer = await client.post(path, json=body | fields)
+            assert answer.status_code in (400, 404)
+            assert answer.json()["error"]["param"] == param
+        assert (await client.get(path)).status_code == 405
 
 
 async def test_unknown_paths_of_the_api_answer_in_json(bench):

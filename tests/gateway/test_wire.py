@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.create import NEUTRAL, Create
-from gateway.errors import Code
-from gateway.wire import MAX_DEPTH, Cancel, Rejected, Resume, cursors, parse, parse_body
+from gateway.errors import Code, RefusedError
+from gateway.wire import MAX_DEPTH, Cancel, Rejected, Resume, cursors, parse, parse_create
 
 ID = "resp_000" + "a" * 32
 
@@ -129,8 +129,10 @@ def test_a_create_is_read_or_rejected_whatever_its_fields_are(fields):
 
 
 def test_a_body_needs_no_type():
-    assert parse_body(b'{"input":"Hello"}') == Create(input="Hello")
-    assert parse_body(b"\xff").code is Code.INVALID_JSON
+    assert parse_create(b'{"input":"Hello"}').create == Create(input="Hello")
+    with pytest.raises(RefusedError) as refused:
+        parse_create(b"\xff")
+    assert refused.value.error.code is Code.INVALID_JSON
 
 
 def test_cursors_are_aligned_lists():

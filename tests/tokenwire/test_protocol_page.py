@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.completions import CHAT_NEUTRAL, COMPLETION_NEUTRAL, MESSAGE_NEUTRAL, Chat, Completion
 from gateway.create import NEUTRAL, Create
 from gateway.errors import TABLE, CloseCode, Code
 from tokenwire import protocol_schema
@@ -13,9 +14,27 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "protocol.md").read_text()
 
 
-@pytest.mark.parametrize("name", sorted({*Create.__struct_fields__, *NEUTRAL}))
-def test_every_field_of_a_create_is_in_the_table(name):
-    assert re.search(rf"^\|[^|]*`{name}`[^|]*\| (used|neutral) \|", PAGE, re.MULTILINE)
+TABLES = {
+    "Fields": (Create.__struct_fields__, [*NEUTRAL]),
+    "Fields of chat completions": (Chat.__struct_fields__, [*CHAT_NEUTRAL, *MESSAGE_NEUTRAL]),
+    "Fields of completions": (Completion.__struct_fields__, [*COMPLETION_NEUTRAL]),
+}
+
+
+def table(title):
+    """Return the fields of a table by what is done with them."""
+    section = re.search(rf"^### {title}\n(.*?)^##", PAGE, re.MULTILINE | re.DOTALL)[1]
+    rows = re.findall(r"^\|([^|]*)\| (used|neutral) \|", section, re.MULTILINE)
+    return {
+        kind: sorted({name for cells, said in rows if said == kind for name in re.findall(r"`(\w+)`", cells)})
+        for kind in ("used", "neutral")
+    }
+
+
+@pytest.mark.parametrize("title", TABLES)
+def test_the_table_of_fields_is_the_codes(title):
+    used, neutral = TABLES[title]
+    assert table(title) == {"used": sorted(used), "neutral": sorted({*neutral} - {*used})}
 
 
 @pytest.mark.parametrize("code", Code)

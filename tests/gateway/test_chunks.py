@@ -1,0 +1,161 @@
+"""The chunks of both older APIs, out of rendered logs."""
+
+import json
+
+import pytest
+
+from gateway.chunks import CHAT, DONE, TEXT, Chunks, whole
+from gateway.errors import Code, WireError
+from gateway.render import render
+from gateway.response import snapshot
+from shared.log import Entry, Kind, Reason
+from shared.request import Message, Request, Sampling
+
+REQUEST = Request(
+    response_id="resp_" + "0" * 35,
+    model='a "model"',
+    principal="dev",
+    messages=(Message("user", "Hello"),),
+    sampling=Sampling(max_tokens=16, seed=7),
+)
+FORMS = {"chat": CHAT, "text": TEXT}
+
+
+def log_of(reason, *texts, message=""):
+    deltas = [
+        Entry(5, 5 + n, Kind.DELTA, 1, text=text, ids=(n,), prompt_tokens=0 if n else 3)
+        for n, text in enumerate(texts)
+    ]
+    upto = 4 + len(texts)
+    return [
+        Entry(0, 1, Kind.QUEUED, 1, at=1),
+        Entry(5, 4, Kind.STARTED, 3, owner="w"),
+        *deltas,
+        Entry(5, upto + 4, Kind.ENDED, 4, reason=reason, message=message),
+    ]
+
+
+def events_of(entries):
+    """Render a log; a delta stays an entry."""
+    told = snapshot(entries)
+    for entry in entries:
+        yield entry if entry.kind is Kind.DELTA else render(REQUEST, 1_700_000_000_000, entry, told)
+
+
+def stream_of(form, entries, *, usage=False):
+    chunks = Chunks(form, "fp_1", usage=usage)
+    out = b""
+    for item in events_of(entries):
+        if isinstance(item, Entry):
+            out += chunks.frame(item.epoch).one(item.first, item.text.encode())
+        else:
+            out += b"".join(chunks.events(item))
+    return out
+
+
+def data(stream):
+    assert stream.endswith(b"\n\n")
+    lines = [part.removeprefix("data: ") for part in stream.decode().split("\n\n")[:-1]]
+    return [line if line == "[DONE]" else json.loads(line) for line in lines]
+
+
+def final_of(entries):
+    *_, last = events_of(entries)
+    return json.dumps(json.loads(last[-1].payload)["response"], ensure_ascii=False).encode()
+
+
+def test_a_chat_stream_is_a_role_the_texts_a_reason_and_done():
+    role, one, two, last, done = data(stream_of(CHAT, log_of(Reason.STOP, 'a\\"', "\\né")))
+    assert role["choices"][0]["delta"]["role"] == "assistant"
+    assert [chunk["choices"][0]["delta"]["content"] for chunk in (role, one, two)] == ["", 'a"', "\né"]
+    assert last["choices"][0] == {"index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop"}
+    assert done == "[DONE]"
+    for chunk in (role, one, two, last):
+        assert chunk["id"] == "chatcmpl-" + "0" * 35
+        assert (chunk["object"], chunk["model"]) == ("chat.completion.chunk", 'a "model"')
+        assert (chunk["created"], chunk["system_fingerprint"]) == (1_700_000_000, "fp_1")
+        assert "usage" not in chunk
+
+
+def test_a_text_stream_is_the_texts_a_reason_and_done():
+    one, two, last, done = data(stream_of(TEXT, log_of(Reason.LENGTH, "a", "b")))
+    assert [chunk["choices"][0]["text"] for chunk in (one, two, last)] == ["a", "b", ""]
+    assert [chunk["choices"][0]["finish_reason"] for chunk in (one, two, last)] == [None, None, "length"]
+    assert (one["id"], one["object"], done) == ("cmpl-" + "0" * 35, "text_completion", "[DONE]")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_usage_comes_last_in_a_chunk_without_choice(form):
+    *chunks, usage, done = data(stream_of(FORMS[form], log_of(Reason.STOP, "a", "b"), usage=True))
+    assert all(chunk["usage"] is None for chunk in chunks)
+    assert usage["choices"] == []
+    assert usage["usage"]["prompt_tokens"] == 3
+    assert (usage["usage"]["completion_tokens"], usage["usage"]["total_tokens"]) == (2, 5)
+    assert done == "[DONE]"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_merged_delta_is_one_chunk(form):
+    chunks = Chunks(FORMS[form], "fp", usage=False)
+    (_, *_), *_ = [list(chunks.events(item)) or [b""] for item in events_of(log_of(Reason.STOP))]
+    (chunk,) = data(chunks.frame(5).merged(4, 6, b"abc"))
+    choice = chunk["choices"][0]
+    assert choice.get("text", choice.get("delta", {}).get("content")) == "abc"
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        (Reason.STOP, "stop"),
+        (Reason.LENGTH, "length"),
+        (Reason.TIME, "length"),
+        (Reason.LOG, "length"),
+        (Reason.CANCELLED, "length"),
+        (Reason.LEFT, "length"),
+    ],
+)
+def test_every_reason_is_said_in_their_words(reason, said):
+    entries = log_of(reason, "a")
+    last = data(stream_of(CHAT, entries))[-2]
+    assert last["choices"][0]["finish_reason"] == said
+    body = json.loads(whole(CHAT, final_of(entries), "fp_1"))
+    assert body["choices"][0]["finish_reason"] == said
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        (Reason.QUEUE_TIMEOUT, Code.OVERLOADED),
+        (Reason.CONTEXT, Code.CONTEXT_LENGTH_EXCEEDED),
+        (Reason.WORKER_LOST, Code.SERVER_ERROR),
+        (Reason.LOG_LOST, Code.SERVER_ERROR),
+        (Reason.ERROR, Code.SERVER_ERROR),
+    ],
+)
+def test_a_failure_is_an_error_and_never_done(reason, code):
+    entries = log_of(reason, "a", message="It broke.")
+    stream = stream_of(CHAT, entries, usage=True)
+    assert DONE not in stream
+    error = data(stream)[-1]["error"]
+    assert (error["code"], error["message"]) == (code, "It broke.")
+    refusal = whole(TEXT, final_of(entries), "fp")
+    assert isinstance(refusal, WireError)
+    assert (refusal.code, refusal.message) == (code, "It broke.")
+
+
+def test_the_whole_chat_holds_the_logs_text():
+    body = json.loads(whole(CHAT, final_of(log_of(Reason.STOP, 'a\\"', "\\né")), "fp_1"))
+    assert (body["object"], body["id"]) == ("chat.completion", "chatcmpl-" + "0" * 35)
+    assert body["choices"][0]["message"]["content"] == 'a"\né'
+    assert body["choices"][0]["message"]["role"] == "assistant"
+    assert body["usage"]["total_tokens"] == 5
+
+
+def test_a_whole_text_that_never_began_is_empty():
+    entries = [
+        Entry(0, 1, Kind.QUEUED, 1, at=1),
+        Entry(0, 2, Kind.ENDED, 1, reason=Reason.CANCELLED),
+    ]
+    body = json.loads(whole(TEXT, final_of(entries), "fp_1"))
+    assert body["choices"] == [{"index": 0, "text": "", "logprobs": None, "finish_reason": "length"}]
+    assert body["usage"]["total_tokens"] == 0

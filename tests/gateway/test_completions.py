@@ -1,0 +1,141 @@
+import json
+
+import pytest
+
+from gateway.completions import CHAT_NEUTRAL, COMPLETION_NEUTRAL, COMPLETION_TOKENS
+from gateway.create import conversation
+from gateway.errors import Code, RefusedError
+from gateway.wire import parse_chat, parse_completion
+from shared.request import Message
+
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+def chat(**fields):
+    return parse_chat(json.dumps({"messages": HELLO} | fields).encode())
+
+
+def completion(**fields):
+    return parse_completion(json.dumps({"prompt": "Once"} | fields).encode())
+
+
+def refused(ask, **fields):
+    with pytest.raises(RefusedError) as caught:
+        ask(**fields)
+    return caught.value.error.code, caught.value.error.param
+
+
+def test_a_chat_is_the_create_with_the_same_words():
+    messages = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Hi "}, {"type": "text", "text": "you"}]},
+        {"role": "assistant", "content": "Hello", "tool_calls": None},
+    ]
+    asked = chat(messages=messages, max_tokens=9, temperature=0, seed=3, stop="END", stream=True, user="u")
+    assert conversation(asked.create) == (
+        Message("system", "Be brief."),
+        Message("user", "Hi you"),
+        Message("assistant", "Hello"),
+    )
+    create = asked.create
+    assert (create.max_output_tokens, create.temperature, create.seed, create.stop) == (9, 0, 3, "END")
+    assert (create.stream, create.user, create.store, create.raw) == (True, "u", False, None)
+
+
+def test_the_newer_name_of_the_limit_counts():
+    assert chat(max_tokens=9, max_completion_tokens=5).create.max_output_tokens == 5
+
+
+def test_usage_comes_in_a_stream_if_it_is_asked_for():
+    assert not chat(stream=True).usage
+    assert chat(stream=True, stream_options={"include_usage": True}).usage
+    assert completion(stream=True, stream_options={"include_usage": True, "of_tomorrow": 1}).usage
+
+
+def test_a_completion_is_a_raw_create():
+    create = completion(prompt=["Once upon"], max_tokens=3, stop=["a", "b"]).create
+    assert (create.input, create.raw, create.store) == ("Once upon", True, False)
+    assert (create.max_output_tokens, create.stop) == (3, ["a", "b"])
+    assert completion().create.max_output_tokens == COMPLETION_TOKENS
+
+
+@pytest.mark.parametrize(
+    ("messages", "code", "param"),
+    [
+        ([], Code.INVALID_REQUEST, "messages"),
+        ([1], Code.INVALID_REQUEST, "messages[0]"),
+        ([{"content": "x"}], Code.INVALID_REQUEST, "messages[0].role"),
+        ([*HELLO, {"role": "robot", "content": "x"}], Code.INVALID_REQUEST, "messages[1].role"),
+        ([{"role": "user"}], Code.INVALID_REQUEST, "messages[0].content"),
+        ([{"role": "tool", "content": "x"}], Code.UNSUPPORTED_PARAMETER, "messages[0].role"),
+        (
+            [{"role": "assistant", "content": "x", "tool_calls": [{}]}],
+            Code.UNSUPPORTED_PARAMETER,
+            "messages[0].tool_calls",
+        ),
+        (
+            [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}],
+            Code.UNSUPPORTED_PARAMETER,
+            "messages[0].content[0].type",
+        ),
+        (
+            [{"role": "user", "content": [{"type": "text"}]}],
+            Code.INVALID_REQUEST,
+            "messages[0].content[0].text",
+        ),
+    ],
+)
+def test_a_message_that_is_no_text_is_refused_where_it_stands(messages, code, param):
+    assert refused(chat, messages=messages) == (code, param)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("tools", [{"type": "function"}]),
+        ("functions", [{"name": "f"}]),
+        ("tool_choice", "required"),
+        ("function_call", {"name": "f"}),
+        ("response_format", {"type": "json_object"}),
+        ("reasoning_effort", "high"),
+        ("verbosity", "low"),
+        ("modalities", ["text", "audio"]),
+        ("audio", {"voice": "x"}),
+        ("prediction", {"type": "content"}),
+        ("web_search_options", {}),
+        ("n", 2),
+        ("logit_bias", {"1": 5}),
+    ],
+)
+def test_a_field_of_a_chat_that_would_change_the_answer_is_refused_by_name(field, value):
+    assert refused(chat, **{field: value}) == (Code.UNSUPPORTED_PARAMETER, field)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("n", 2), ("best_of", 3), ("echo", True), ("suffix", "x"), ("logit_bias", {"1": 5})],
+)
+def test_a_field_of_a_completion_that_would_change_the_answer_is_refused_by_name(field, value):
+    assert refused(completion, **{field: value}) == (Code.UNSUPPORTED_PARAMETER, field)
+
+
+@pytest.mark.parametrize("prompt", ["", [], ["a", "b"], [1, 2], [[1]], None, 7])
+def test_a_prompt_that_is_not_one_text_is_refused(prompt):
+    code, param = refused(completion, prompt=prompt)
+    assert code is Code.INVALID_REQUEST
+    assert param.startswith("prompt")
+
+
+@pytest.mark.parametrize("field", [*CHAT_NEUTRAL])
+def test_null_is_neutral_in_a_chat(field):
+    assert chat(**{field: None}).create.input
+
+
+@pytest.mark.parametrize("field", [*COMPLETION_NEUTRAL])
+def test_null_is_neutral_in_a_completion(field):
+    assert completion(**{field: None}).create.input == "Once"
+
+
+def test_what_is_not_known_is_passed_over():
+    assert chat(of_tomorrow={"x": 1}, service_tier="auto", parallel_tool_calls=True).create.input
+    assert completion(of_tomorrow=[1]).create.input
