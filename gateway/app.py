@@ -25,6 +25,7 @@ from gateway.hub import Hub, Pace
 from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.page import Page
+from gateway.page_times import PageTimes
 from gateway.settings import GatewaySettings
 from gateway.sockets import Sockets
 from gateway.tasks import Tasks
@@ -87,7 +88,7 @@ class Gateway:
         desk = Desk(self.hub, admission, settings.limits, clock, log, self._metrics, self._tasks, self._drain)
         doorkeeper = Doorkeeper(settings.origins, settings.dev_open)
         self._sockets = Sockets(desk, doorkeeper, settings.max_sockets)
-        http = Http(desk, store, self._models, doorkeeper, Page(settings.page_dir))
+        http = Http(desk, store, self._models, doorkeeper, Page(settings.page_dir), PageTimes(registry))
         self._door = Door(self._sockets.serve, self._sockets.judge, http.application())
 
     def ready(self) -> str | None:

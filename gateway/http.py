@@ -30,6 +30,7 @@ from gateway.errors import Code, RefusedError, WireError
 from gateway.metrics import Asking, Resuming, Viewing
 from gateway.models import Models, fingerprint, listing
 from gateway.page import Page
+from gateway.page_times import PageTimes
 from gateway.principal import Principal
 from gateway.response import response_object, snapshot
 from gateway.streams import (
@@ -61,6 +62,7 @@ class Http:
     models: Models
     doorkeeper: Doorkeeper
     page: Page
+    page_times: PageTimes
 
     def application(self) -> ASGIApp:
         """Build the ASGI application."""
@@ -73,6 +75,7 @@ class Http:
             Route("/v1/responses/{response_id}/cancel", self._guarded(self.cancel), methods=["POST"]),
             Route("/v1/chat/completions", self._guarded(self.chat), methods=["POST"]),
             Route("/v1/completions", self._guarded(self.complete), methods=["POST"]),
+            Route("/v1/page/times", self._guarded(self.take_page_times), methods=["POST"]),
             Route("/v1/{rest:path}", self._guarded(self.nothing), methods=["GET", "POST", "PUT", "DELETE"]),
             Mount("/", self.page),
         ]
@@ -136,6 +139,11 @@ class Http:
         if isinstance(reply, WireError):
             raise RefusedError(reply)
         return await self._object(response_id, principal)
+
+    async def take_page_times(self, request: Request) -> Response:
+        """``POST /v1/page/times``: what people felt, as the page measured it."""
+        self.page_times.take(await _body(request), _principal(request).name, self.desk.clock())
+        return Response(status_code=204)
 
     async def ask_for_upgrade(self, _: Request) -> Response:
         """``GET /v1/responses`` without an upgrade."""
