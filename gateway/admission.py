@@ -1,33 +1,27 @@
-"""The way into the store and out of it: submit and cancel, repeated while the store is out of reach."""
+"""The way into the store and out of it: submit, cancel and delete."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from gateway.create import Create, Defaults, idempotency_key, to_request
 from gateway.errors import Code, WireError
+from gateway.history import History
 from gateway.metrics import Metrics
 from gateway.models import Models, overloaded
 from gateway.principal import Principal
+from gateway.retry import repeated
 from shared.log import new_response_id
 from shared.observe import Log
-from shared.request import Request
+from shared.request import Message, Request
 from shared.store.contract import (
     Cancelled,
     GatewayStore,
     Overloaded,
     Refused,
-    StoreUnavailable,
     Submitted,
 )
-
-T = TypeVar("T")
-
-_REPEATS = (0.05, 0.2, 0.5, 1.0)
-"""Seconds between tries of a verb; repeating with the same arguments does nothing twice."""
 
 _WHY: dict[Refused, Code] = {
     Refused.UNKNOWN: Code.RESPONSE_NOT_FOUND,
@@ -42,19 +36,6 @@ _WHY: dict[Refused, Code] = {
 def refusal(refused: Refused) -> WireError:
     """Say a store's refusal in words of the wire."""
     return WireError(_WHY[refused])
-
-
-async def repeated(ask: Callable[[], Awaitable[T]]) -> T | WireError:
-    """Ask until the store answers, for about two seconds."""
-    for pause in _REPEATS:
-        try:
-            return await ask()
-        except StoreUnavailable:
-            await asyncio.sleep(pause)
-    try:
-        return await ask()
-    except StoreUnavailable:
-        return WireError(Code.BACKEND_UNAVAILABLE, retry_after=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +66,7 @@ class Admission:
         metrics: Metrics,
     ) -> None:
         self._store = store
+        self._history = History(store)
         self._models = models
         self._defaults = defaults
         self._bound = bound
@@ -99,7 +81,10 @@ class Admission:
         model = await repeated(lambda: self._models.choose(create.model))
         if isinstance(model, WireError):
             return self._refused(model)
-        request = self._request(create, model, principal.name, keep)
+        before = await self._history.before(create.previous_response_id, principal.name)
+        if isinstance(before, WireError):
+            return self._refused(before)
+        request = self._request(create, model, principal.name, keep, before)
         reply = await repeated(lambda: self._store.submit(request, watcher, self._bound))
         match reply:
             case Submitted():
@@ -116,7 +101,17 @@ class Admission:
         reply = await repeated(lambda: self._store.cancel(response_id, principal))
         return refusal(reply) if isinstance(reply, Refused) else reply
 
-    def _request(self, create: Create, model: str, principal: str, keep: float | None) -> Request:
+    async def delete(self, response_id: str, principal: str) -> WireError | None:
+        """End a response if it runs and remove all of it; return why it could not be done."""
+        reply = await repeated(lambda: self._store.delete(response_id, principal))
+        if isinstance(reply, WireError):
+            return reply
+        self._log.info("deleted" if reply else "not_deleted", response_id)
+        return None if reply else refusal(Refused.UNKNOWN)
+
+    def _request(
+        self, create: Create, model: str, principal: str, keep: float | None, before: tuple[Message, ...]
+    ) -> Request:
         defaults = self._defaults if keep is None else replace(self._defaults, keep=keep)
         partition = self._store.partition_for(principal, idempotency_key(create), self._draw())
         return to_request(
@@ -124,6 +119,7 @@ class Admission:
             response_id=new_response_id(partition),
             model=model,
             principal=principal,
+            before=before,
             seed=self._draw(),
             defaults=defaults,
         )

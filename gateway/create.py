@@ -51,6 +51,7 @@ class Create(msgspec.Struct, frozen=True):
     top_p: TopP | None = None
     metadata: Metadata | None = None
     store: bool | None = None
+    previous_response_id: Annotated[str, Meta(max_length=256)] | None = None
     background: bool | None = None
     stream: bool | None = None
     user: str | None = None
@@ -105,7 +106,6 @@ NEUTRAL: Mapping[str, Callable[[object], bool]] = {
     "reasoning": _all_null,
     "include": _no_logprobs,
     "truncation": one_of("disabled"),
-    "previous_response_id": one_of(),
     "conversation": one_of(),
     "prompt": one_of(),
     "top_logprobs": one_of(0),
@@ -128,8 +128,9 @@ def check(create: Create, fields: Mapping[str, object]) -> None:
     if create.keep is not None and -1 < create.keep < 0:
         sentence = "keep is seconds, 0 for none, or -1 for ever."
         raise RefusedError(WireError(Code.INVALID_REQUEST, sentence, "keep"))
-    if create.raw and not (isinstance(create.input, str) and create.input and not create.instructions):
-        sentence = "A raw input is a text that is not empty, without instructions."
+    bare = not (create.instructions or create.previous_response_id)
+    if create.raw and not (isinstance(create.input, str) and create.input and bare):
+        sentence = "A raw input is a text that is not empty, without instructions or what was said before."
         raise RefusedError(WireError(Code.INVALID_REQUEST, sentence, "input"))
     conversation(create)
 
@@ -154,9 +155,13 @@ _ROLES: Mapping[str, Role] = {
 _TEXT_PARTS = ("text", "input_text", "output_text")
 
 
-def conversation(create: Create) -> tuple[Message, ...]:
-    """Return the messages of a create, instructions first as a system message.  Raises RefusedError."""
-    head = (Message("system", create.instructions),) if create.instructions else ()
+def conversation(create: Create, before: tuple[Message, ...] = ()) -> tuple[Message, ...]:
+    """Return the messages of a create: instructions as a system message, what was said before, the input.
+
+    Raises RefusedError.
+    """
+    instructions = (Message("system", create.instructions),) if create.instructions else ()
+    head = (*instructions, *before)
     if isinstance(create.input, str):
         return (*head, Message("user", create.input))
     if not create.input:
@@ -220,9 +225,13 @@ def to_request(  # noqa: PLR0913 - the parts of a request that a create does not
     principal: str,
     seed: int,
     defaults: Defaults,
+    before: tuple[Message, ...] = (),
     traceparent: str = "",
 ) -> Request:
-    """Fix a checked create for good.  ``seed`` is used if none was asked."""
+    """Fix a checked create for good.
+
+    ``seed`` is used if none was asked, ``before`` is the conversation that it goes on from.
+    """
     stop = (create.stop,) if isinstance(create.stop, str) else tuple(create.stop or ())
     asked = create.max_output_tokens
     sampling = Sampling(
@@ -237,13 +246,14 @@ def to_request(  # noqa: PLR0913 - the parts of a request that a create does not
         response_id=response_id,
         model=model,
         principal=principal,
-        messages=conversation(create),
+        messages=conversation(create, before),
         sampling=sampling,
         keep=_keep(create, defaults),
         queue_seconds=defaults.queue_seconds,
         run_seconds=defaults.run_seconds,
         idempotency_key=idempotency_key(create),
         echo=_echo(create),
+        stored=create.store is not False and not create.raw,
         raw=bool(create.raw),
         traceparent=traceparent,
     )
@@ -264,5 +274,6 @@ def _echo(create: Create) -> dict[str, object]:
         "background": create.background,
         "store": create.store,
         "user": create.user,
+        "previous_response_id": create.previous_response_id,
     }
     return {name: value for name, value in asked.items() if value is not None}

@@ -23,6 +23,7 @@ class Code(StrEnum):
     CONNECTION_LIMIT = "websocket_connection_limit_reached"
     INVALID_API_KEY = "invalid_api_key"
     ORIGIN_NOT_ALLOWED = "origin_not_allowed"
+    PREVIOUS_RESPONSE_NOT_FOUND = "previous_response_not_found"
     MODEL_NOT_FOUND = "model_not_found"
     RESPONSE_NOT_FOUND = "response_not_found"
     NOT_FOUND = "not_found"
@@ -71,6 +72,9 @@ TABLE: Mapping[Code, Row] = MappingProxyType(
         Code.CONNECTION_LIMIT: Row(400, _BAD, "This socket has reached its age; open a new one."),
         Code.INVALID_API_KEY: Row(401, _BAD, "No valid API key was given."),
         Code.ORIGIN_NOT_ALLOWED: Row(403, _BAD, "This page may not use this server; see ORIGINS."),
+        Code.PREVIOUS_RESPONSE_NOT_FOUND: Row(
+            400, _BAD, "There is no such previous response, or it was not stored, failed or has expired."
+        ),
         Code.MODEL_NOT_FOUND: Row(404, _BAD, "There is no such model here; GET /v1/models lists them."),
         Code.RESPONSE_NOT_FOUND: Row(404, _BAD, "There is no such response, or it has expired."),
         Code.NOT_FOUND: Row(404, _BAD, "There is nothing at this path."),

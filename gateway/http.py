@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.admission import Accepted, refusal, repeated
+from gateway.admission import Accepted, refusal
 from gateway.attachment import Attachment, Reader
 from gateway.auth import Doorkeeper, Knock
 from gateway.chunks import CHAT, TEXT, Chunks, Form, whole
@@ -27,12 +27,14 @@ from gateway.connection import Desk
 from gateway.create import idempotency_key
 from gateway.drain import Drain
 from gateway.errors import Code, RefusedError, WireError
+from gateway.items import Paging, input_items, page_of
 from gateway.metrics import Asking, Resuming, Viewing
 from gateway.models import Models, fingerprint, listing
 from gateway.page import Page
 from gateway.page_times import PageTimes
 from gateway.principal import Principal
 from gateway.response import response_object, snapshot
+from gateway.retry import repeated
 from gateway.streams import (
     Close,
     Collector,
@@ -44,7 +46,7 @@ from gateway.streams import (
     WholeResponse,
     refused,
 )
-from gateway.wire import is_response_id, parse_chat, parse_completion, parse_create
+from gateway.wire import is_response_id, parse_chat, parse_completion, parse_create, parse_query
 from shared.store.contract import Followed, GatewayStore, Refused
 
 BODY_BYTES = 256 * 1024
@@ -72,6 +74,8 @@ class Http:
             Route("/v1/responses", self._guarded(self.create), methods=["POST"]),
             Route("/v1/responses", self._guarded(self.ask_for_upgrade), methods=["GET"]),
             Route("/v1/responses/{response_id}", self._guarded(self.retrieve)),
+            Route("/v1/responses/{response_id}", self._guarded(self.delete), methods=["DELETE"]),
+            Route("/v1/responses/{response_id}/input_items", self._guarded(self.list_input)),
             Route("/v1/responses/{response_id}/cancel", self._guarded(self.cancel), methods=["POST"]),
             Route("/v1/chat/completions", self._guarded(self.chat), methods=["POST"]),
             Route("/v1/completions", self._guarded(self.complete), methods=["POST"]),
@@ -144,6 +148,19 @@ class Http:
         """``POST /v1/page/times``: what people felt, as the page measured it."""
         self.page_times.take(await _body(request), _principal(request).name, self.desk.clock())
         return Response(status_code=204)
+
+    async def delete(self, request: Request) -> Response:
+        """``DELETE /v1/responses/{id}``: ends it if it runs, and removes all of it."""
+        response_id, principal = _response_id(request), _principal(request)
+        error = await self.desk.admission.delete(response_id, principal.name)
+        if error is not None:
+            raise RefusedError(error)
+        return _json({"id": response_id, "object": "response", "deleted": True})
+
+    async def list_input(self, request: Request) -> Response:
+        """``GET /v1/responses/{id}/input_items``."""
+        log = await self._whole_log(_response_id(request), _principal(request))
+        return _json(page_of(input_items(log.request), parse_query(request.query_params, Paging)))
 
     async def ask_for_upgrade(self, _: Request) -> Response:
         """``GET /v1/responses`` without an upgrade."""
@@ -225,10 +242,14 @@ class Http:
             raise RefusedError(WireError(Code.SERVER_DRAINING, retry_after=1))
 
     async def _object(self, response_id: str, principal: Principal) -> Response:
+        log = await self._whole_log(response_id, principal)
+        return _json(response_object(log.request, log.created_ms, snapshot(log.entries)))
+
+    async def _whole_log(self, response_id: str, principal: Principal) -> Followed:
         log = await self._follow(response_id, principal, -1)
         if log is None:
             raise RefusedError(WireError(Code.RESUME_UNAVAILABLE))
-        return _json(response_object(log.request, log.created_ms, snapshot(log.entries)))
+        return log
 
     async def _follow(self, response_id: str, principal: Principal, after: int) -> Followed | None:
         """Read a log beyond ``after``; None if its owner has to write a lost tail again first."""

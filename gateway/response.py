@@ -70,7 +70,7 @@ def snapshot(entries: Iterable[Entry]) -> Snapshot:
 _WIRE_STATUS = {Status.RUNNING: "in_progress"}
 """Where the wire's word differs from ours."""
 
-_ANSWERED_AS = ("background", "instructions", "max_output_tokens", "user")
+_ANSWERED_AS = ("background", "instructions", "max_output_tokens", "previous_response_id", "user")
 """Fields shown as they were asked, or null."""
 
 
@@ -93,7 +93,6 @@ def response_object(request: Request, created_ms: int, told: Snapshot) -> Json:
         "seed": request.sampling.seed,
         "store": request.echo.get("store", True),
         "parallel_tool_calls": False,
-        "previous_response_id": None,
         "text": {"format": {"type": "text"}},
         "tool_choice": "none",
         "tools": [],

@@ -83,6 +83,12 @@ class GatewaySettings:
     retention_seconds: float = setting(
         "RETENTION_SECONDS", 600.0, "How long a log is kept after its ending.", minimum=1
     )
+    conversation_seconds: float = setting(
+        "CONVERSATION_SECONDS",
+        86_400.0,
+        "How long a response that is stored can be gone on from with previous_response_id.",
+        minimum=1,
+    )
 
     def __post_init__(self) -> None:
         if not self.dev_open and not is_loopback(self.host):
@@ -98,6 +104,7 @@ class GatewaySettings:
             lease=self.lease_seconds,
             attachment=self.attachment_seconds,
             retention=self.retention_seconds,
+            conversation=self.conversation_seconds,
         )
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, assert_never
+from typing import Annotated, Any, TypeVar, assert_never
 
 import msgspec
 from msgspec import Meta
@@ -14,6 +14,8 @@ from gateway.completions import Asked, Chat, Completion, from_chat, from_complet
 from gateway.create import Create, EventId, check
 from gateway.errors import Code, RefusedError, WireError
 from shared.log import partition_of
+
+T = TypeVar("T")
 
 MAX_DEPTH = 32
 """Nesting of JSON; what we read ourselves needs 6."""
@@ -95,6 +97,14 @@ def parse_chat(raw: bytes) -> Asked:
 def parse_completion(raw: bytes) -> Asked:
     """Read the body of ``POST /v1/completions``.  Raises RefusedError."""
     return from_completion(_decode(_bounded(raw), Completion), msgspec.json.decode(raw))
+
+
+def parse_query(query: Mapping[str, str], kind: type[T]) -> T:
+    """Read the fields of a query; unknown ones are passed over.  Raises RefusedError."""
+    try:
+        return msgspec.convert(dict(query), kind, strict=False)
+    except msgspec.ValidationError as problem:
+        raise RefusedError(_invalid(problem)) from None
 
 
 def cursors(query: Mapping[str, list[str]]) -> list[Resume] | WireError:

@@ -51,6 +51,8 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     idempotency_key: str = ""
     echo: dict[str, object] = {}
     """Fields of the API that the response object shows again as they were asked."""
+    stored: bool = False
+    """What was asked and said is kept as a conversation's state, so that a later request may go on from it."""
     raw: bool = False
     """The texts of the messages are the prompt itself: the model's chat template is not put around them."""
     traceparent: str = ""

@@ -95,6 +95,15 @@ class Cancelled:
     already: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What a stored response leaves to later requests."""
+
+    request: Request
+    text: str
+    """JSON-escaped."""
+
+
 class WorkerInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a worker announces of itself every few seconds."""
 
@@ -220,6 +229,8 @@ class Leases:
     """How long a log is kept after its ending."""
     fit: float = 30.0
     """After the lease, how long a started response waits for a worker of an equal build."""
+    conversation: float = 86_400.0
+    """How long the state of a conversation is kept after the ending of each of its responses."""
 
 
 class GatewayStore(Protocol):
@@ -239,6 +250,15 @@ class GatewayStore(Protocol):
 
     async def cancel(self, response_id: str, principal: str) -> Cancelled | Refused:
         """End the response at once, whatever its state."""
+
+    async def delete(self, response_id: str, principal: str) -> bool:
+        """End the response if it runs and remove all of it; False if this principal has none such.
+
+        Who watches it finds nothing more to follow.  Repeated after a lost reply it is False: it is gone.
+        """
+
+    async def recall(self, response_id: str, principal: str) -> Remembered | None:
+        """Return what a stored response has left, or None: it runs, failed, expired, or was never stored."""
 
     async def follow(
         self, response_id: str, principal: str, watcher: str | None, after: int, epoch: int | None

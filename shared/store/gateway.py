@@ -21,6 +21,7 @@ from shared.store.contract import (
     Leases,
     Overloaded,
     Refused,
+    Remembered,
     StoreUnavailable,
     Submitted,
     Watch,
@@ -46,6 +47,7 @@ class RedisGatewayStore:
         leases = leases or Leases()
         self._attachment = _ms(leases.attachment)
         self._retention = _ms(leases.retention)
+        self._conversation = _ms(leases.conversation)
 
     def partition_for(self, principal: str, idempotency_key: str, draw: int) -> int:
         """Choose the partition of a new response: by its idempotency key, else by ``draw``."""
@@ -97,6 +99,7 @@ class RedisGatewayStore:
             _ms(request.run_seconds),
             self._retention,
             request.model,
+            self._conversation if request.stored else 0,
         )
         return reply
 
@@ -110,6 +113,26 @@ class RedisGatewayStore:
         if head == "unknown":
             return Refused.UNKNOWN
         return Cancelled(Status(text_of(reply[1])), already=head == "already")
+
+    async def delete(self, response_id: str, principal: str) -> bool:
+        """End the response if it runs and remove all of it."""
+        reply = await self._link.script(
+            self._scripts["delete"],
+            keys.of_response(response_id).all,
+            response_id,
+            principal,
+            self._retention,
+        )
+        return bool(reply)
+
+    async def recall(self, response_id: str, principal: str) -> Remembered | None:
+        """Return what a stored response has left."""
+        owner, body, text = await self._link.command(
+            "HMGET", keys.conversation(response_id), "principal", "body", "text"
+        )
+        if owner is None or text_of(owner) != principal:
+            return None
+        return Remembered(decode(body), text_of(text))
 
     async def follow(
         self, response_id: str, principal: str, watcher: str | None, after: int, epoch: int | None

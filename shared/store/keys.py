@@ -14,6 +14,7 @@ script may touch them.  K is written in the response id, hence the number of par
 | ``{pK}r:ID`` | hash | request, principal, status, owner, epoch | TTL |
 | ``{pK}l:ID`` | stream | the log | TTL |
 | ``{pK}a:ID`` | sorted set | watcher -> end of its attachment lease | TTL |
+| ``{pK}m:ID`` | hash | conversation state of a stored response: principal, request, escaped text | TTL |
 | ``{pK}c:ID`` | channel | the live messages | - |
 | ``{pK}i:DIGEST`` | string | idempotency key (with its principal) -> response id | TTL |
 | ``workers`` | hash | worker name -> announcement | a day after the last announcement |
@@ -87,6 +88,11 @@ def bell(partition: int, model: str) -> str:
 def channel(response_id: str) -> str:
     """Return the live channel of a response."""
     return f"{tag(partition_of(response_id))}c:{response_id}"
+
+
+def conversation(response_id: str) -> str:
+    """Return the key of what a stored response leaves to later requests."""
+    return f"{tag(partition_of(response_id))}m:{response_id}"
 
 
 def idempotency(partition: int, principal: str, key: str) -> str:

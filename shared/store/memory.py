@@ -27,6 +27,7 @@ from shared.store.contract import (
     OnLive,
     Overloaded,
     Refused,
+    Remembered,
     Standing,
     Submitted,
     Tail,
@@ -76,6 +77,7 @@ class MemoryServer:
     keys: dict[tuple[str, str], str] = field(default_factory=dict)
     times: dict[str, list[float]] = field(default_factory=dict)
     workers: dict[str, tuple[float, WorkerInfo]] = field(default_factory=dict)
+    conversations: dict[str, Remembered] = field(default_factory=dict)
     listeners: dict[str, list[OnLive]] = field(default_factory=dict)
     bells: list[asyncio.Event] = field(default_factory=list)
 
@@ -131,6 +133,9 @@ class MemoryServer:
             message=message,
         )
         self.write(record, entry)
+        if record.request.stored and record.status is not Status.FAILED:
+            text = "".join(each.text for each in record.log)
+            self.conversations[record.request.response_id] = Remembered(record.request, text)
 
     def due(self, record: _Record) -> Reason | None:
         """Return the ending that is due by itself."""
@@ -197,6 +202,22 @@ class MemoryGatewayStore:
             return Cancelled(record.status, already=True)
         self._server.end(record, Reason.CANCELLED)
         return Cancelled(record.status, already=False)
+
+    async def delete(self, response_id: str, principal: str) -> bool:
+        """End the response if it runs and remove all of it."""
+        server, record = self._server, self._mine(response_id, principal)
+        if record is not None and not record.status.terminal:
+            server.end(record, Reason.CANCELLED)
+        had = record is not None or await self.recall(response_id, principal) is not None
+        if had:
+            server.records.pop(response_id, None)
+            server.conversations.pop(response_id, None)
+        return had
+
+    async def recall(self, response_id: str, principal: str) -> Remembered | None:
+        """Return what a stored response has left."""
+        found = self._server.conversations.get(response_id)
+        return found if found is not None and found.request.principal == principal else None
 
     async def follow(
         self, response_id: str, principal: str, watcher: str | None, after: int, epoch: int | None

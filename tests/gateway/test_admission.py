@@ -4,7 +4,7 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gateway import admission
+from gateway import retry
 from gateway.admission import Admission, refusal
 from gateway.create import Create, Defaults
 from gateway.errors import Code
@@ -36,7 +36,7 @@ class Forgetful(MemoryGatewayStore):
 
 @pytest.fixture
 async def desk(monkeypatch):
-    monkeypatch.setattr(admission, "_REPEATS", (0.0, 0.0))
+    monkeypatch.setattr(retry, "_REPEATS", (0.0, 0.0))
     server = MemoryServer(time.time)
     worker = MemoryWorkerStore(server, worker="w", model="tiny", build="b")
     await worker.announce(WorkerInfo("w", "tiny", "b", 512, 4))

@@ -90,7 +90,6 @@ def test_an_empty_input_is_refused():
         ("reasoning", {"effort": "high"}),
         ("include", ["message.output_text.logprobs"]),
         ("truncation", "auto"),
-        ("previous_response_id", "resp_1"),
         ("conversation", "c"),
         ("n", 2),
         ("n", True),

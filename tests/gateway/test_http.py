@@ -165,3 +165,80 @@ async def test_a_full_queue_says_when_to_come_back():
         answer = await client.post("/v1/responses", json={"input": "x", "background": True})
         assert answer.status_code == 503
         assert 1 <= int(answer.headers["retry-after"]) <= 60
+
+
+# ---- conversations, and taking a response away ----
+
+
+async def test_a_deleted_response_is_not_found_any_more(bench):
+    async with bench.http() as client:
+        created = (await client.post("/v1/responses", json={"input": "x", "background": True})).json()
+        await bench.hand.answer("a")
+        path = f"/v1/responses/{created['id']}"
+        gone = await client.delete(path)
+        assert gone.json() == {"id": created["id"], "object": "response", "deleted": True}
+        for answer in (
+            await client.get(path),
+            await client.get(path + "?stream=true"),
+            await client.get(path + "/input_items"),
+            await client.post(path + "/cancel"),
+            await client.delete(path),
+        ):
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "response_not_found")
+        again = await client.post(
+            "/v1/responses", json={"input": "x", "background": True, "previous_response_id": created["id"]}
+        )
+        assert again.json()["error"]["code"] == "previous_response_not_found"
+
+
+async def test_deleting_ends_what_runs_and_tells_who_watches(bench):
+    async with bench.http() as client:
+        asking = asyncio.create_task(data(client, "/v1/responses", {"input": "x"}))
+        claim = await bench.hand.claim()
+        await bench.hand.say(claim, "a")
+        assert (await client.delete(f"/v1/responses/{claim.response_id}")).status_code == 200
+        events = await asking
+    assert events[-1]["code"] == "resume_unavailable"
+    assert claim.response_id not in bench.server.records
+
+
+async def test_a_conversation_goes_on_over_http_and_sockets(bench):
+    async with bench.http() as client, bench.client() as socket:
+        asking = asyncio.create_task(
+            client.post("/v1/responses", json={"input": "Who?", "instructions": "Be kind."})
+        )
+        await bench.hand.answer("I.")
+        first = (await asking).json()
+        await socket.create("Why?", previous_response_id=first["id"], store=False)
+        claim = await bench.hand.answer("So.")
+        (*_, ended) = await socket.until("response.completed")
+        assert ended["response"]["previous_response_id"] == first["id"]
+        assert claim.request.messages == (
+            Message("user", "Who?"),
+            Message("assistant", "I."),
+            Message("user", "Why?"),
+        )
+        assert (claim.request.stored, ended["response"]["store"]) == (False, False)
+        listed = (await client.get(f"/v1/responses/{claim.response_id}/input_items?order=asc")).json()
+        texts = [item["content"][0]["text"] for item in listed["data"]]
+        assert texts == ["Who?", "I.", "Why?"]
+        await socket.create("x", previous_response_id="resp_x", event_id="e")
+        error = await socket.event()
+        assert (error["error"]["code"], error["error"]["param"]) == (
+            "previous_response_not_found",
+            "previous_response_id",
+        )
+
+
+async def test_a_page_that_is_none_is_refused(bench):
+    async with bench.http() as client:
+        created = (await client.post("/v1/responses", json={"input": "x", "background": True})).json()
+        path = f"/v1/responses/{created['id']}/input_items"
+        for query, param in (
+            ("limit=0", "limit"),
+            ("limit=x", "limit"),
+            ("order=up", "order"),
+            ("after=x", "after"),
+        ):
+            answer = await client.get(f"{path}?{query}")
+            assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)

@@ -6,7 +6,18 @@ import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
 
-_NEEDS_COMMON = ("submit", "claim", "renew", "release", "finish", "cancel", "expire", "follow", "detach")
+_NEEDS_COMMON = (
+    "submit",
+    "claim",
+    "renew",
+    "release",
+    "finish",
+    "cancel",
+    "expire",
+    "follow",
+    "detach",
+    "delete",
+)
 _ALONE = ("announce", "look", "take", "append", "why", "sweep", "attend")
 
 

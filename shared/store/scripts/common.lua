@@ -7,6 +7,7 @@
 -- Where it does not, the last three are made from the hash's own field: same tag, same slot.
 local HASH, LOG, CHANNEL, ATTACHED, DEADLINES = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local QUEUE, WAITING, TIMES = KEYS[6], KEYS[7], KEYS[8]
+local STATE = string.gsub(HASH, '^({p%d+})r:', '%1m:') -- of the conversation, made alike
 local GROUP = 'w'
 if not QUEUE then
   local tag, model = string.match(HASH, '^({p%d+})'), redis.call('HGET', HASH, 'model') or ''
@@ -43,6 +44,19 @@ local function acknowledge(queue_id)
   redis.call('XDEL', QUEUE, queue_id)
 end
 
+-- Keep what was asked and said for later requests, if that was asked for: text deltas are escaped alike, so
+-- joined they are the whole text.  A failure leaves nothing to go on from.
+local function remember(status)
+  local keep, principal, body = unpack(redis.call('HMGET', HASH, 'stored', 'principal', 'body'))
+  if not keep or keep == '0' or status == 'failed' then return end
+  local texts = {}
+  for _, entry in ipairs(redis.call('XRANGE', LOG, '-', '+')) do
+    if entry[2][2] == 'd' then texts[#texts + 1] = entry[2][4] end
+  end
+  redis.call('HSET', STATE, 'principal', principal, 'body', body, 'text', table.concat(texts))
+  redis.call('PEXPIRE', STATE, keep)
+end
+
 -- Write the terminal entry `epoch-(last + covers)`, publish it, and let everything of the response expire.
 -- `ids` and `usage` are the owner's tail, if it has one.
 local function write_ending(id, epoch, last, covers, status, reason, message, retention, now, ids, usage)
@@ -58,6 +72,7 @@ local function write_ending(id, epoch, last, covers, status, reason, message, re
   redis.call('HSET', HASH, 'status', status, 'reason', reason, 'ended', int(now), 'epoch', int(epoch))
   redis.call('ZREM', WAITING, id)
   redis.call('ZREM', DEADLINES, id)
+  remember(status)
   for _, key in ipairs({HASH, LOG, ATTACHED}) do redis.call('PEXPIRE', key, retention) end
   if added then
     redis.call('SPUBLISH', CHANNEL, upto .. ' ' .. covers .. ' e ' .. int(epoch) .. ' ' .. reason)

@@ -16,6 +16,7 @@ def test_all_keys_of_one_response_share_one_hash_tag():
         keys.sweeper(7, "m"),
         keys.idempotency(7, "p", "k"),
         keys.channel(response_id),
+        keys.conversation(response_id),
     )
 
     assert {re.match(r"\{[^}]*\}", name)[0] for name in names} == {"{p7}"}
@@ -39,3 +40,10 @@ def test_names_made_in_scripts_are_the_names_on_the_page():
     made = re.findall(r"tag \.\. '([a-z]:)' \.\. model", common)
 
     assert [name.removeprefix("{p0}").removesuffix("MODEL") for name in keys.of_model(0, "MODEL")] == made
+
+
+def test_the_key_of_a_conversation_is_made_in_scripts_from_that_of_the_hash():
+    response_id = new_response_id(0)
+    common = (Path(keys.__file__).parent / "scripts" / "common.lua").read_text()
+    assert "'^({p%d+})r:', '%1m:'" in common
+    assert keys.of_response(response_id).hash.replace("r:", "m:", 1) == keys.conversation(response_id)

@@ -17,6 +17,7 @@ from shared.store.contract import (
     Followed,
     Overloaded,
     Refused,
+    Remembered,
     Standing,
     Tail,
     Watch,
@@ -630,3 +631,90 @@ async def test_the_bell_wakes_an_idle_worker(bench: Bench):
 
     await eventually(woken)
     assert await worker.claim(1, lambda: True)
+
+
+# ---- conversations, and taking a response away -----------------------------------------------------
+
+
+async def answered(bench: Bench, worker: WorkerStore, *texts: str, reason: Reason = Reason.STOP, **changes):
+    """Serve one request with these texts."""
+    request = await bench.submitted(**changes)
+    claim = await bench.claimed(worker)
+    for n, text in enumerate(texts, 1):
+        await worker.append([delta(claim, claim.upto + n, text)])
+    await worker.finish(claim, claim.upto + len(texts), reason)
+    return request
+
+
+async def test_a_stored_response_leaves_its_request_and_text_to_its_principal_alone(bench: Bench):
+    request = await answered(bench, await bench.worker(), 'say "hi"', "\n", "é", stored=True)
+
+    remembered = await bench.gateway.recall(request.response_id, "alice")
+
+    assert remembered == Remembered(request, escape('say "hi"\né'))
+    assert await bench.gateway.recall(request.response_id, "bob") is None
+
+
+@pytest.mark.parametrize(
+    ("stored", "reason", "left"),
+    [
+        (False, Reason.STOP, False),
+        (True, Reason.LENGTH, True),
+        (True, Reason.ERROR, False),
+        (True, Reason.TIME, True),
+    ],
+)
+async def test_what_is_not_stored_and_what_failed_leaves_nothing(bench: Bench, stored, reason, left):
+    request = await answered(bench, await bench.worker(), "x", stored=stored, reason=reason)
+
+    assert (await bench.gateway.recall(request.response_id, "alice") is not None) is left
+
+
+async def test_a_response_that_somebody_ended_leaves_what_there_was(bench: Bench):
+    worker = await bench.worker()
+    request = await bench.submitted(stored=True)
+    claim = await bench.claimed(worker)
+    await worker.append([delta(claim, 5, "half")])
+    assert await bench.gateway.recall(request.response_id, "alice") is None
+
+    await bench.gateway.cancel(request.response_id, "alice")
+
+    assert (await bench.gateway.recall(request.response_id, "alice")).text == "half"
+
+
+async def test_a_deleted_response_is_gone_for_its_readers_its_owner_and_later_requests(bench: Bench):
+    worker = await bench.worker()
+    request = await answered(bench, worker, "x", stored=True)
+
+    assert await bench.gateway.delete(request.response_id, "bob") is False
+    assert await bench.gateway.delete(request.response_id, "alice") is True
+
+    assert await bench.gateway.follow(request.response_id, "alice", None, -1, None) is Refused.UNKNOWN
+    assert await bench.gateway.recall(request.response_id, "alice") is None
+    assert await bench.gateway.delete(request.response_id, "alice") is False
+
+
+async def test_a_response_deleted_while_it_runs_is_taken_from_its_worker(bench: Bench):
+    worker = await bench.worker()
+    request = await bench.submitted(stored=True)
+    claim = await bench.claimed(worker)
+    await worker.append([delta(claim, 5)])
+
+    assert await bench.gateway.delete(request.response_id, "alice") is True
+
+    assert await worker.append([delta(claim, 6)]) == [AppendReply.GONE]
+    assert (await worker.why([claim]))[0].standing is Standing.GONE
+    assert await worker.finish(claim, 5, Reason.STOP) is FinishReply.GONE
+    assert await worker.claim(4, lambda: True) == []
+
+
+async def test_a_response_deleted_while_it_waits_never_reaches_a_worker(bench: Bench):
+    worker = await bench.worker()
+    request = await bench.submitted()
+
+    assert await bench.gateway.delete(request.response_id, "alice") is True
+
+    assert await worker.claim(4, lambda: True) == []
+    assert await bench.gateway.waiting("model") == 0
+    again = await bench.submitted()
+    assert (await bench.claimed(worker)).response_id == again.response_id
