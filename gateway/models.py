@@ -36,7 +36,7 @@ def names(announced: Sequence[Announced]) -> list[str]:
 def overloaded(full: Overloaded, model: str, announced: Sequence[Announced]) -> WireError:
     """Say when asking again makes sense, from the measured rate."""
     slots = sum(
-        each.info.slots
+        each.info.open_slots
         for each in announced
         if each.alive and not each.info.draining and each.info.model == model
     )

@@ -8,13 +8,17 @@ import sys
 from shared.lifecycle import run
 from shared.observe import make_logger
 from shared.settings import SettingsError, read
-from worker.app import serve
+from worker.app import LeftBehind, serve
 from worker.engines.contract import EngineError
 from worker.settings import WorkerSettings
 
 
 def main() -> int:
-    """Run until a signal; 0 after an orderly stop, 2 if a setting or the model has to be changed."""
+    """Run until a signal.
+
+    The exit code is 0 if everything was handed over, 1 if something was left behind, 2 if a setting or the
+    model has to be changed or the engine has failed.
+    """
     try:
         settings = read(WorkerSettings, os.environ)
         log = make_logger("worker", sys.stderr, worker=settings.worker_name)
@@ -22,6 +26,9 @@ def main() -> int:
     except (SettingsError, EngineError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    except LeftBehind as problem:
+        sys.stderr.write(f"{problem}\n")
+        return 1
 
 
 if __name__ == "__main__":

@@ -28,6 +28,10 @@ _STALE_SECONDS = 10.0
 _WATCH_SECONDS = 0.5
 
 
+class LeftBehind(Exception):
+    """A worker was told to stop and could not hand everything over; its text is a sentence about the rest."""
+
+
 async def serve(settings: WorkerSettings, stop: asyncio.Event, log: Log) -> None:
     """Run a worker with the engine that its settings name; see :func:`operate`."""
     engine = make_engine(
@@ -41,7 +45,8 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event, log: Log) -> None
 async def operate(engine: Engine, settings: WorkerSettings, stop: asyncio.Event, log: Log) -> None:
     """Run a worker around an engine until ``stop`` is set, then hand its responses over.
 
-    Raises EngineError if the engine cannot start, SettingsError if the internal port is taken.
+    Raises EngineError if the engine cannot start or has failed, SettingsError if the internal port is taken,
+    LeftBehind if something could not be handed over.
     """
     registry = CollectorRegistry()
     metrics = WorkerMetrics(registry)
@@ -60,7 +65,7 @@ async def operate(engine: Engine, settings: WorkerSettings, stop: asyncio.Event,
         beating = asyncio.create_task(_beat(probes, engine, settings.step_timeout), name="beat")
         stack.push_async_callback(_ended, beating)
         link = await _checked(settings, log, stack)  # before a model is loaded for minutes
-        stack.push_async_callback(engine.close)
+        stack.push_async_callback(_close, engine, log)
         await engine.start(events.on_step)
         intake, publisher = await _join(settings, link, engine, metrics=metrics, log=log, stack=stack)
         events.publisher = publisher
@@ -78,8 +83,21 @@ async def operate(engine: Engine, settings: WorkerSettings, stop: asyncio.Event,
             stopping.cancel()
             waiting_for["sentence"] = "The worker is draining."
             log.info("draining", running=len(publisher.journals))
-            await intake.drain(settings.drain_seconds)
-    log.info("stopped")
+            left = await intake.drain(settings.drain_seconds)
+    log.info("stopped", left=left)
+    if left:
+        raise LeftBehind(
+            f"{left} responses could not be handed over within DRAIN_SECONDS {settings.drain_seconds:g}: another "
+            "worker continues them when their leases have run out."
+        )
+
+
+async def _close(engine: Engine, log: Log) -> None:
+    """End the engine.  A step that hangs holds nobody up: its thread ends with the process."""
+    try:
+        await engine.close()
+    except EngineError as error:
+        log.warning("engine_stuck", reason=str(error))
 
 
 def _listen(probes: Probes, settings: WorkerSettings) -> int:
@@ -106,6 +124,7 @@ async def _join(  # noqa: PLR0913 - what the parts are made from
         build=engine.info.build,
         context_length=engine.info.context_length,
         slots=engine.info.slots,
+        reserve=settings.reserve(engine.info.slots),
         created=int(time.time()),
     )
     store = RedisWorkerStore(

@@ -60,6 +60,11 @@ class Intake:
             return 0
         return max(0, self._engine.info.slots - len(self._publisher.journals))
 
+    @property
+    def room_for_new(self) -> int:
+        """How many of them may be new ones; the rest is kept for what other workers hand over."""
+        return max(0, self.room - self._info.reserve)
+
     # ---- three loops ----
 
     async def claim_for_ever(self) -> None:
@@ -87,10 +92,11 @@ class Intake:
                 self._publisher.ask_again(quiet)
             self._metrics.look(self._engine.stats())
 
-    async def drain(self, seconds: float) -> None:
+    async def drain(self, seconds: float) -> int:
         """Claim no more, log what is computed, and hand everything over, within ``seconds``.
 
-        What cannot be handed over, since the store is away, is continued when its lease has run out.
+        Returns how many could not be handed over, since the store is away: they are continued when their
+        leases have run out.
         """
         self._draining = True
         try:
@@ -104,6 +110,7 @@ class Intake:
                 await self._guarded(self._store.retire)
         except TimeoutError:
             self._log.warning("drain_cut_short", left=len(self._publisher.journals))
+        return len(self._publisher.journals)
 
     # ---- their steps ----
 
@@ -112,7 +119,7 @@ class Intake:
             if not self.room:
                 return 0  # a drain came first
             link = self._store.link
-            claims = await self._store.claim(self.room, self._may_take_suspect)
+            claims = await self._store.claim(self.room, self._may_take_suspect, self.room_for_new)
             for claim in claims:
                 self._publisher.open(claim, link)
                 self._metrics.claims.inc()
@@ -162,6 +169,7 @@ class Intake:
                 build=self._info.build,
                 context_length=self._info.context_length,
                 slots=self._info.slots,
+                reserve=self._info.reserve,
                 running=len(self._publisher.journals),
                 draining=self._draining,
                 created=self._info.created,

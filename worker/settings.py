@@ -45,6 +45,12 @@ class WorkerSettings:
         choices=("auto", "float32", "bfloat16", "float16"),
     )
     slots: int = setting("SLOTS", 8, "Responses computed at once.", minimum=1, maximum=4096)
+    reserve_slots: int = setting(
+        "RESERVE_SLOTS",
+        -1,
+        "Of them, slots that only hand-overs of other workers get; -1 is a quarter of SLOTS, 2 at most.",
+        minimum=-1,
+    )
     context_length: int = setting(
         "CONTEXT_LENGTH", 0, "Prompt and generated tokens together; 0 is all the model knows.", minimum=0
     )
@@ -88,6 +94,17 @@ class WorkerSettings:
         minimum=0,
         maximum=65535,
     )
+
+    def __post_init__(self) -> None:
+        if self.reserve_slots >= self.slots:
+            raise ValueError(
+                f"RESERVE_SLOTS is {self.reserve_slots} of {self.slots} SLOTS, so no new request would ever "
+                "be taken: set fewer, or -1 for a fitting number."
+            )
+
+    def reserve(self, slots: int) -> int:
+        """Return how many of an engine's slots are kept for hand-overs; few slots keep none."""
+        return min(2, slots // 4) if self.reserve_slots < 0 else min(self.reserve_slots, slots - 1)
 
     @property
     def worker_name(self) -> str:

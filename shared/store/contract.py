@@ -117,6 +117,13 @@ class WorkerInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     draining: bool = False
     created: int = 0
     """Unix seconds at which the model was made, as ``GET /v1/models`` shows it."""
+    reserve: int = 0
+    """Of the slots, those that new requests never get: they are for what other workers hand over."""
+
+    @property
+    def open_slots(self) -> int:
+        """Slots that new requests may fill: what capacity and retry times are reckoned with."""
+        return self.slots - self.reserve
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,9 +318,11 @@ class Live(Protocol):
 class WorkerStore(Protocol):
     """The verbs of a worker.  The store is made for one worker: its name, model and build are fixed."""
 
-    async def claim(self, room: int, solo: Callable[[], bool]) -> Sequence[Claim]:
+    async def claim(self, room: int, solo: Callable[[], bool], fresh: int | None = None) -> Sequence[Claim]:
         """Take up to ``room`` responses: handed-over ones before waiting ones.
 
+        A waiting one is taken only while fewer than ``fresh`` (by default ``room``) are taken in all: what
+        is left of the room is a reserve for hand-overs.
         ``solo()`` says, asked before each, whether a suspect (one that died without progress) may be
         admitted now, alone.  Once one is taken nothing more is.
         """

@@ -328,11 +328,12 @@ class MemoryWorkerStore:
         """Return the only link."""
         return 1
 
-    async def claim(self, room: int, solo: Callable[[], bool]) -> Sequence[Claim]:
-        """Take up to ``room`` responses."""
+    async def claim(self, room: int, solo: Callable[[], bool], fresh: int | None = None) -> Sequence[Claim]:
+        """Take up to ``room`` responses, new ones while below ``fresh``."""
         claims: list[Claim] = []
         for record in self._takeable():
-            if len(claims) == room or any(claim.attempts > 1 for claim in claims):
+            most = room if record.pending is not None or fresh is None else min(room, fresh)
+            if len(claims) >= most or any(claim.attempts > 1 for claim in claims):
                 break
             claim = self._claim(record, alone=solo() and not claims)
             if claim is not None:

@@ -90,8 +90,8 @@ class RedisWorkerStore:
 
     # ---- taking ----
 
-    async def claim(self, room: int, solo: Callable[[], bool]) -> Sequence[Claim]:
-        """Take up to ``room`` responses: handed-over ones before waiting ones.
+    async def claim(self, room: int, solo: Callable[[], bool], fresh: int | None = None) -> Sequence[Claim]:
+        """Take up to ``room`` responses: handed-over ones before waiting ones, these while below ``fresh``.
 
         What was claimed before a server was lost is returned, not forgotten.
         """
@@ -99,11 +99,13 @@ class RedisWorkerStore:
         handed, waiting, problem = await self._look()
         trusted = self._trusted()
         again = _Taking("handed") if trusted is None else _Taking("all", trusted)
-        for partition, taking in [(p, again) for p in handed] + [(p, _Taking("new")) for p in waiting]:
-            if len(claims) >= room or any(claim.attempts > 1 for claim in claims):
+        new, most_with_new = _Taking("new"), room if fresh is None else min(room, fresh)
+        plan = [(p, again, room) for p in handed] + [(p, new, most_with_new) for p in waiting]
+        for partition, taking, most in plan:
+            if len(claims) >= most or any(claim.attempts > 1 for claim in claims):
                 break
             try:
-                await self._claim_from(partition, taking, room, solo, claims)
+                await self._claim_from(partition, taking, most, solo, claims)
             except StoreUnavailable as error:
                 problem = error
         if problem is not None and not claims:

@@ -5,8 +5,9 @@ from gateway.models import choose, listing, names, overloaded
 from shared.store.contract import Announced, Overloaded, WorkerInfo
 
 
-def worker(model="tiny", slots=4, *, alive=True, draining=False):
-    return Announced(WorkerInfo("w", model, "b", 512, slots, draining=draining, created=5), alive)
+def worker(model="tiny", slots=4, *, alive=True, draining=False, reserve=0):
+    info = WorkerInfo("w", model, "b", 512, slots, draining=draining, created=5, reserve=reserve)
+    return Announced(info, alive)
 
 
 def test_the_only_model_needs_no_name():
@@ -45,6 +46,12 @@ def test_the_retry_time_follows_from_the_measured_rate(waiting, median, seconds)
     announced = [worker(slots=4), worker(slots=4), worker("other", slots=100), worker(draining=True)]
     error = overloaded(Overloaded(waiting, median), "tiny", announced)
     assert (error.code, error.retry_after) == (Code.OVERLOADED, seconds)
+
+
+def test_slots_that_are_kept_for_hand_overs_are_no_capacity_of_new_requests():
+    full = Overloaded(11, 4.0)
+    assert overloaded(full, "tiny", [worker(slots=8)]).retry_after == 6
+    assert overloaded(full, "tiny", [worker(slots=8, reserve=2)]).retry_after == 8
 
 
 def test_overload_without_a_live_worker_says_so():

@@ -71,13 +71,13 @@ class Rig:
         self.gateway = MemoryGatewayStore(self.server)
         self.lines = io.StringIO()
 
-    async def worker(self, name: str = "worker-1", slots: int = 4) -> WorkerParts:
+    async def worker(self, name: str = "worker-1", slots: int = 4, reserve: int = 0) -> WorkerParts:
         engine = ScriptedEngine(slots)
         store = MemoryWorkerStore(self.server, worker=name, model="model", build="build")
         metrics = WorkerMetrics(CollectorRegistry())
         log = make_logger("worker", self.lines)
         publisher = Publisher(store, engine.cancel, metrics, log, log_bytes=100)
-        info = WorkerInfo(name, "model", "build", 1024, slots)
+        info = WorkerInfo(name, "model", "build", 1024, slots, reserve=reserve)
         intake = Intake(store, engine, publisher, metrics, log, info=info, leases=self.leases)
         await engine.start(publisher.on_step)
         return WorkerParts(engine, store, publisher, intake, metrics)

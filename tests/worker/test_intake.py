@@ -19,6 +19,48 @@ async def test_no_more_is_claimed_than_the_engine_has_slots_for():
     assert len(worker.engine.orders) == 2
 
 
+async def test_slots_are_kept_for_hand_overs_and_a_full_worker_takes_them():
+    rig = Rig()
+    dead, full = await rig.worker("dead"), await rig.worker("full", slots=4, reserve=2)
+    handed = [await rig.submitted(keep=-1) for _ in range(4)]
+    await dead.claim()
+    for response_id in handed:
+        dead.engine.say(response_id, "so far", 1)
+    await dead.publish()
+    for _ in range(3):
+        await rig.submitted(keep=-1)
+    assert [await full.claim(), full.intake.room, full.intake.room_for_new] == [2, 2, 0]
+
+    for claim in [journal.claim for journal in dead.publisher.journals.values()][:3]:
+        await dead.store.release(claim)
+
+    assert [await full.claim(), await full.claim(), full.intake.room] == [2, 0, 0]
+    assert sum(response_id in full.engine.orders for response_id in handed) == 2
+
+
+async def test_a_hand_over_takes_the_reserve_and_no_new_one_comes_until_it_is_free_again():
+    rig = Rig()
+    dead, heir = await rig.worker("dead"), await rig.worker("heir", slots=4, reserve=1)
+    response_id = await rig.submitted(keep=-1)
+    await dead.claim()
+    await dead.store.release(dead.publisher.journals[response_id].claim)
+    for _ in range(5):
+        await rig.submitted(keep=-1)
+
+    assert [await heir.claim(), heir.intake.room, heir.intake.room_for_new] == [3, 1, 0]
+    assert response_id in heir.engine.orders
+
+
+async def test_an_announcement_tells_what_new_requests_get():
+    rig = Rig()
+    worker = await rig.worker(slots=8, reserve=2)
+    await worker.intake._renew()
+
+    [announced] = await rig.gateway.workers()
+
+    assert (announced.info.slots, announced.info.reserve, announced.info.open_slots) == (8, 2, 6)
+
+
 async def test_a_hand_over_orders_the_engine_to_go_on_from_the_log():
     rig = Rig()
     response_id = await rig.submitted(keep=-1)
@@ -257,7 +299,7 @@ async def test_a_drain_without_a_store_ends_in_its_time_and_says_what_is_left(mo
     for verb in ("release", "retire", "why", "append"):
         monkeypatch.setattr(worker.store, verb, away)
     async with asyncio.timeout(5):
-        await worker.intake.drain(0.4)
+        assert await worker.intake.drain(0.4) == 1
 
     assert '"event":"drain_cut_short"' in rig.lines.getvalue().replace(" ", "")
 

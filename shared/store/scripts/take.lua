@@ -29,7 +29,11 @@ if ARGV[4] ~= 'new' then
   end
 end
 if ARGV[4] == 'all' and room() > 0 then
-  add(redis.call('XAUTOCLAIM', queue, 'w', worker, lease, '0-0', 'COUNT', room())[2])
+  -- Not XAUTOCLAIM: it looks at ten entries per place at most, from the oldest on, and so a worker with little
+  -- room would never find what lapsed behind a hundred that others hold.
+  for _, pending in ipairs(redis.call('XPENDING', queue, 'w', 'IDLE', lease, '-', '+', room())) do
+    add(redis.call('XCLAIM', queue, 'w', worker, lease, pending[1]))
+  end
 end
 if ARGV[4] == 'new' then
   local fresh = redis.call('XREADGROUP', 'GROUP', 'w', worker, 'COUNT', count, 'STREAMS', queue, '>')

@@ -221,6 +221,41 @@ async def test_handed_over_responses_go_before_waiting_ones(bench: Bench):
     assert [c.response_id for c in taken] == [first.response_id]
 
 
+async def test_new_ones_are_taken_while_below_their_share_and_hand_overs_fill_the_rest(bench: Bench):
+    draining, heir = await bench.worker("draining"), await bench.worker("heir")
+    for _ in range(6):
+        await bench.submitted(keep=-1)
+    assert len(await heir.claim(3, lambda: True, 1)) == 1
+    assert await heir.claim(0, lambda: True, 0) == []
+
+    claims = await draining.claim(2, lambda: True)
+    for claim in claims:
+        await draining.release(claim)
+    handed = await heir.claim(2, lambda: True, 0)
+
+    assert len(claims) == 2
+    assert {claim.response_id for claim in handed} == {claim.response_id for claim in claims}
+
+
+async def test_what_lapsed_behind_many_that_others_hold_is_found_with_room_for_one(bench: Bench):
+    owner, dead, heir = await bench.worker("owner"), await bench.worker("dead"), await bench.worker("heir")
+    requests = [await bench.submitted(keep=-1) for _ in range(31)]
+    held = []
+    while len(held) < 30:
+        held += await owner.claim(30 - len(held), lambda: True)
+    [lost] = await eventually(lambda: dead.claim(1, lambda: True))
+    await dead.append([delta(lost, 5)])
+
+    async def found():
+        assert set(await owner.renew(held)) == {Standing.OURS}
+        return await heir.claim(1, lambda: False)
+
+    [claim] = await eventually(found)
+
+    assert claim.response_id == lost.response_id
+    assert len(requests) == 31
+
+
 async def test_a_response_that_died_without_progress_is_admitted_alone_and_at_most_three_times(bench: Bench):
     request = await bench.submitted(keep=-1)
     worker = await bench.worker()
