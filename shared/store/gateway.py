@@ -217,6 +217,7 @@ class RedisGatewayStore:
             _SWEEP_TERM_MS,
             _SWEEP_MOST,
             _CONSUMER_FORGOTTEN_MS,
+            self._attachment,
         )
         ended = [await self._expire(each) for each in dict.fromkeys(map(text_of, candidates))]
         return sum(map(int, ended))

@@ -10,6 +10,7 @@ script may touch them.  K is written in the response id, hence the number of par
 | ``{pK}d`` | sorted set | response id -> deadline (queue's, then run's) | empties itself |
 | ``{pK}t:MODEL`` | list | run times of the last 64 finished responses, ms | permanent, 64 numbers |
 | ``{pK}sweep:MODEL`` | string | who sweeps | TTL, about a second |
+| ``{pK}pulse`` | hash | since when gateways have reached this partition without a gap | TTL, a day |
 | ``{pK}b:MODEL`` | channel | the bell: work may have come | - |
 | ``{pK}r:ID`` | hash | request, principal, status, owner, epoch | TTL |
 | ``{pK}l:ID`` | stream | the log | TTL |

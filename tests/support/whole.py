@@ -7,7 +7,7 @@ import contextlib
 import io
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway_bench import PACE, assert_contiguous, text_of
 from prometheus_client import CollectorRegistry
@@ -124,6 +124,7 @@ class Whole:
     server: Server
     live: LiveReader
     lines: io.StringIO
+    attachment: float
     workers: dict[str, tuple[asyncio.Task[None], asyncio.Event]] = field(default_factory=dict)
     viewers: list[Viewer] = field(default_factory=list)
 
@@ -136,6 +137,7 @@ class Whole:
             engine="echo",
             name=name,
             probe_port=0,
+            attachment_seconds=self.attachment,
             **({"echo_rate": 50, "slots": 16, "lease_seconds": 1.5, "drain_seconds": 1} | settings),
         )
         task = asyncio.create_task(serve(made, stop, make_logger("worker", self.lines, worker=name)))
@@ -180,21 +182,29 @@ class Whole:
 
 @contextlib.asynccontextmanager
 async def whole(
-    url: str, *, partitions: int = 1, workers: int = 1, gateway_url: str = "", patience: float = 5.0
+    url: str,
+    *,
+    partitions: int = 1,
+    workers: int = 1,
+    gateway_url: str = "",
+    patience: float = 5.0,
+    attachment: float = 25.0,
+    keep: float = 30.0,
 ) -> AsyncIterator[Whole]:
     """Run a gateway and workers on a server; they are ready when the block begins."""
-    leases = Leases(lease=1.5)
+    leases = Leases(lease=1.5, attachment=attachment)
     lines = io.StringIO()
     server = connect(gateway_url or url, timeout=patience)
     for link in await server.primaries():
         await link.command("FLUSHALL")
     store = RedisGatewayStore(server, name="gateway", partitions=partitions, leases=leases)
-    settings = GatewaySettings(port=0, drain_seconds=0.0)
-    gateway = Gateway(settings, store, make_logger("gateway", lines), CollectorRegistry(), pace=PACE)
+    settings = GatewaySettings(port=0, drain_seconds=0.0, keep_seconds=keep)
+    pace = replace(PACE, refresh=min(PACE.refresh, 0.4 * attachment))
+    gateway = Gateway(settings, store, make_logger("gateway", lines), CollectorRegistry(), pace=pace)
     live = LiveReader(gateway_url or url, gateway.hub.on_live, gateway.hub.on_link)
     live.start()
     await gateway.start(live)
-    made = Whole(url, partitions, gateway, store, server, live, lines)
+    made = Whole(url, partitions, gateway, store, server, live, lines, attachment)
     try:
         for n in range(1, workers + 1):
             made.start(f"worker-{n}")

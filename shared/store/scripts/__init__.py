@@ -7,18 +7,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 _NEEDS_COMMON = (
-    "submit",
-    "claim",
-    "renew",
-    "release",
-    "finish",
-    "cancel",
-    "expire",
-    "follow",
-    "detach",
+    *("submit", "claim", "renew", "release", "finish", "cancel", "expire", "follow", "detach"),
     "delete",
 )
-_ALONE = ("announce", "look", "take", "append", "why", "sweep", "attend")
+_NEEDS_PULSE = ("sweep", "attend")
+_ALONE = ("announce", "look", "take", "append", "why")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +24,16 @@ class Script:
 
 
 def load_scripts() -> dict[str, Script]:
-    """Read all verbs from the package; the common part goes behind a script's first line."""
+    """Read all verbs from the package; what they share goes behind a script's first line."""
     folder = files(__name__)
-    common = folder.joinpath("common.lua").read_text()
+    pulse = folder.joinpath("pulse.lua").read_text()
+    common = pulse + folder.joinpath("common.lua").read_text()
+    shared = dict.fromkeys(_NEEDS_COMMON, common) | dict.fromkeys(_NEEDS_PULSE, pulse)
     scripts = {}
-    for name in _NEEDS_COMMON + _ALONE:
+    for name in (*_NEEDS_COMMON, *_NEEDS_PULSE, *_ALONE):
         source = folder.joinpath(f"{name}.lua").read_text()
-        if name in _NEEDS_COMMON:
+        if name in shared:
             head, _, body = source.partition("\n")
-            source = f"{head}\n{common}\n{body}"
+            source = f"{head}\n{shared[name]}\n{body}"
         scripts[name] = Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
     return scripts

@@ -6,7 +6,7 @@
 local status, epoch = unpack(redis.call('HMGET', KEYS[1], 'status', 'epoch'))
 local tail = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
 if not status or #tail == 0 then return {} end
-local t = redis.call('TIME')
-local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
-redis.call('ZADD', KEYS[3], string.format('%.0f', now + tonumber(ARGV[2])), ARGV[1])
+local now = clock()
+beat(KEYS[1], tonumber(ARGV[2]), now)
+redis.call('ZADD', KEYS[3], int(now + tonumber(ARGV[2])), ARGV[1])
 return {status, tonumber(string.match(tail[1][1], '%-(%d+)')), epoch}

@@ -14,17 +14,6 @@ if not QUEUE then
   QUEUE, WAITING, TIMES = tag .. 'q:' .. model, tag .. 'w:' .. model, tag .. 't:' .. model
 end
 
--- Server time in milliseconds: the only clock that stored times are compared with.
-local function clock()
-  local t = redis.call('TIME')
-  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
-end
-
--- Lua 5.1 writes large numbers as 1.8e+12; Redis wants all digits.
-local function int(x)
-  return string.format('%.0f', x)
-end
-
 -- The log's last id as (epoch, upto), or nil if there is no log.
 local function tail()
   local last = redis.call('XREVRANGE', LOG, '+', '-', 'COUNT', 1)
@@ -93,15 +82,14 @@ local function end_now(id, status, reason, message, retention, now)
   acknowledge(queue_id)
 end
 
--- Whether the last viewer left longer than `keep` ago.  A server that was down looks as if everybody had
--- left, so nobody is judged before it has been up for longer than `keep` and one attachment lease.
+-- Whether the last viewer left longer than `keep` ago.  A server that was out of reach looks as if everybody
+-- had left, so nobody is judged before it was in reach for longer than `keep` and one attachment lease.
 local function is_left(attachment, now)
   local keep = tonumber(redis.call('HGET', HASH, 'keep'))
   if keep < 0 then return false end
   local latest = redis.call('ZREVRANGE', ATTACHED, 0, 0, 'WITHSCORES')
   if #latest == 0 or tonumber(latest[2]) + keep >= now then return false end
-  local up = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
-  return up * 1000 > keep + attachment
+  return served(HASH, attachment, now) > keep + attachment
 end
 
 -- The ending that is due by itself, as (status, reason), or nil.

@@ -75,6 +75,32 @@ async def test_f9_a_primary_that_is_killed_is_a_pause_until_sentinel_has_named_a
         await system.view(10).ends_exactly()
 
 
+async def test_f9_a_failover_that_outlasts_every_viewers_lease_ends_nothing_that_is_watched(monkeypatch):
+    """The new primary was up all the time: what tells it that nobody could renew is the pulse of the gateways."""
+    with under_sentinel(valkey_program(), down_after_ms=3000) as watched:
+        async with whole(watched.url, attachment=1.0, keep=0.3) as system:
+            viewers = await system.views(4, tokens=400)
+            ask, back = system.server.script, asyncio.Event()
+
+            async def later(*arguments, **options):
+                if not back.is_set():
+                    raise StoreUnavailable("the gateway comes back later than the worker")
+                return await ask(*arguments, **options)
+
+            monkeypatch.setattr(system.server, "script", later)
+            watched.primary.kill()
+            await promoted(watched)
+            kept = [kept_by_replica(watched, viewer) for viewer in viewers]
+            for viewer, before in zip(viewers, kept, strict=True):
+                await asyncio.to_thread(
+                    until, lambda viewer=viewer, before=before: kept_by_replica(watched, viewer) > before + 60
+                )  # the worker is back for over two of its renewals
+
+            assert int(watched.replica.info("uptime_in_seconds")) > 2
+            back.set()
+            await system.all_end_exactly()
+
+
 async def test_f9_writes_that_were_not_replicated_are_written_again_by_their_owner(watched: Watched):
     async with whole(watched.url) as system:
         viewers = await system.views(4, tokens=200)
