@@ -20,6 +20,7 @@ from gateway.auth import Doorkeeper
 from gateway.connection import Desk
 from gateway.door import Door, quiet_libraries
 from gateway.drain import Drain
+from gateway.headers import Cors, with_headers
 from gateway.http import Http
 from gateway.hub import Hub, Pace
 from gateway.metrics import Metrics
@@ -89,7 +90,8 @@ class Gateway:
         doorkeeper = Doorkeeper(settings.origins, settings.dev_open)
         self._sockets = Sockets(desk, doorkeeper, settings.max_sockets)
         http = Http(desk, store, self._models, doorkeeper, Page(settings.page_dir), PageTimes(registry))
-        self._door = Door(self._sockets.serve, self._sockets.judge, http.application())
+        application = with_headers(Cors(http.application(), settings.origins), self._drain)
+        self._door = Door(self._sockets.serve, self._sockets.judge, application)
 
     def ready(self) -> str | None:
         """Return None, or a sentence saying what is missing; may be called on any thread."""

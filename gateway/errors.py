@@ -52,6 +52,8 @@ class Row:
     status: int
     type: str
     sentence: str
+    retry_after: int | None = None
+    """Seconds after which asking again makes sense, where nobody knows better."""
 
 
 _BAD = "invalid_request_error"
@@ -87,14 +89,14 @@ TABLE: Mapping[Code, Row] = MappingProxyType(
         Code.MESSAGE_TOO_LARGE: Row(413, _BAD, "The request is larger than this server takes."),
         Code.REQUEST_TIMEOUT: Row(408, _BAD, "The request did not arrive in time."),
         Code.UPGRADE_REQUIRED: Row(426, _BAD, "GET this path with an upgrade to WebSocket, or POST to it."),
-        Code.RATE_LIMIT_EXCEEDED: Row(429, _RATE, "Too many messages in a minute on this socket."),
+        Code.RATE_LIMIT_EXCEEDED: Row(429, _RATE, "Too many messages in a minute on this socket.", 1),
         Code.STREAM_LIMIT: Row(429, _RATE, "Too many lanes on this socket."),
-        Code.TOO_MANY_ACTIVE: Row(429, _RATE, "Too many responses are running on this socket."),
-        Code.OVERLOADED: Row(503, _OURS, "Too many requests wait already; try again later."),
-        Code.NO_WORKER: Row(503, _OURS, "No worker is there to serve this; try again later."),
-        Code.STORAGE_FULL: Row(503, _OURS, "The server's memory is full; try again later."),
-        Code.SERVER_DRAINING: Row(503, _OURS, "This server is about to stop; connect again."),
-        Code.BACKEND_UNAVAILABLE: Row(503, _OURS, "The store behind this server does not answer."),
+        Code.TOO_MANY_ACTIVE: Row(429, _RATE, "Too many responses are running on this socket.", 1),
+        Code.OVERLOADED: Row(503, _OURS, "Too many requests wait already; try again later.", 5),
+        Code.NO_WORKER: Row(503, _OURS, "No worker is there to serve this; try again later.", 10),
+        Code.STORAGE_FULL: Row(503, _OURS, "The server's memory is full; try again later.", 5),
+        Code.SERVER_DRAINING: Row(503, _OURS, "This server is about to stop; connect again.", 1),
+        Code.BACKEND_UNAVAILABLE: Row(503, _OURS, "The store behind this server does not answer.", 2),
         Code.SERVER_ERROR: Row(500, _OURS, "Something failed in the server."),
     }
 )
@@ -110,6 +112,11 @@ class WireError:
     event_id: str | None = None
     retry_after: int | None = None
     """Seconds after which asking again makes sense."""
+
+    def __post_init__(self) -> None:
+        """Take the table's time where none is given."""
+        if self.retry_after is None:
+            object.__setattr__(self, "retry_after", TABLE[self.code].retry_after)
 
     @property
     def status(self) -> int:

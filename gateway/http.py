@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from email.utils import formatdate
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match, Mount, Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.admission import Accepted, refusal
 from gateway.attachment import Attachment, Reader
@@ -25,7 +22,6 @@ from gateway.chunks import CHAT, TEXT, Chunks, Form, whole
 from gateway.completions import Asked
 from gateway.connection import Desk
 from gateway.create import idempotency_key
-from gateway.drain import Drain
 from gateway.errors import Code, RefusedError, WireError
 from gateway.items import Paging, input_items, page_of
 from gateway.metrics import Asking, Resuming, Viewing
@@ -80,10 +76,10 @@ class Http:
             Route("/v1/chat/completions", self._guarded(self.chat), methods=["POST"]),
             Route("/v1/completions", self._guarded(self.complete), methods=["POST"]),
             Route("/v1/page/times", self._guarded(self.take_page_times), methods=["POST"]),
-            Route("/v1/{rest:path}", self._guarded(self.nothing), methods=["GET", "POST", "PUT", "DELETE"]),
+            Route("/v1/{rest:path}", _AnyMethod(self._guarded(self.nothing))),
             Mount("/", self.page),
         ]
-        app = Starlette(
+        return Starlette(
             routes=routes,
             exception_handlers={
                 RefusedError: self._refused,
@@ -92,7 +88,6 @@ class Http:
                 Exception: _broken,
             },
         )
-        return with_headers(app, self.desk.drain)
 
     # ---- the API ----
 
@@ -129,6 +124,8 @@ class Http:
         cursor = request.query_params.get("starting_after") or request.headers.get("last-event-id")
         after = _number(cursor)
         await self._follow(response_id, principal, after)
+        if request.method == "HEAD":
+            return Response(media_type=EventStream.media_type, headers=EventStream.HEADERS)
         desk = self.desk
         reader = StreamReader(Events(response_id), desk.clock, desk.metrics, merge=cursor is not None)
         times = Viewing(desk.metrics) if cursor is None else Resuming(desk.metrics)
@@ -168,8 +165,14 @@ class Http:
 
     async def nothing(self, request: Request) -> Response:
         """Answer any other path of the API, and any other method of those that are there."""
-        there = any(route.matches(request.scope)[0] is Match.PARTIAL for route in request.app.routes)
-        raise RefusedError(WireError(Code.METHOD_NOT_ALLOWED if there else Code.NOT_FOUND))
+        taken = _methods_of(request)
+        if not taken:
+            raise RefusedError(WireError(Code.NOT_FOUND))
+        allow = {"Allow": ", ".join(sorted({*taken, "OPTIONS"}))}
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=allow)
+        self.desk.metrics.rejections.labels(Code.METHOD_NOT_ALLOWED.value).inc()
+        return _error(WireError(Code.METHOD_NOT_ALLOWED), allow)
 
     # ---- what they share ----
 
@@ -272,6 +275,18 @@ class _Viewer:
     times: Viewing
 
 
+class _AnyMethod:
+    """An endpoint that is asked whatever the method is."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        answer = await self._handler(Request(scope, receive, send))
+        await answer(scope, receive, send)
+
+
 async def _body(request: Request) -> bytes:
     """Read a body, bounded in bytes and in time."""
     body = bytearray()
@@ -311,8 +326,19 @@ def _json(value: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
-def _error(error: WireError) -> Response:
+def _methods_of(request: Request) -> set[str]:
+    """Return the methods that the request's path takes, if it is one of ours."""
+    there = (
+        route
+        for route in request.app.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is Match.PARTIAL
+    )
+    return {method for route in there for method in route.methods or ()}
+
+
+def _error(error: WireError, headers: Mapping[str, str] | None = None) -> Response:
     response = refused(error)
+    response.headers.update(headers or {})
     if error.code in (Code.MESSAGE_TOO_LARGE, Code.REQUEST_TIMEOUT):
         response.headers["Connection"] = "close"  # the rest of the body is not read
     if error.code is Code.UPGRADE_REQUIRED:
@@ -332,23 +358,3 @@ async def _broken(_: Request, __: Exception) -> Response:
 
 async def _nobody_there(_: Request, __: Exception) -> Response:
     return Response(status_code=400)  # nobody reads it
-
-
-def with_headers(app: ASGIApp, drain: Drain) -> ASGIApp:
-    """Add to every answer what clients may rely on: an id, a date, and no guessing of types."""
-
-    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_named(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["Date"] = formatdate(usegmt=True)
-                headers["X-Request-Id"] = uuid.uuid4().hex
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers["Referrer-Policy"] = "no-referrer"
-                if drain.begun:
-                    headers["Connection"] = "close"  # the next request had better go elsewhere
-            await send(message)
-
-        await app(scope, receive, send_named)
-
-    return wrapped

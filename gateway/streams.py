@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 from starlette.responses import Response
@@ -16,6 +16,10 @@ from gateway.metrics import Metrics
 from gateway.outbox import LIMIT, PATIENCE, Outbox
 from gateway.render import DELTA, DeltaFrame, Event, joined
 
+QUIET_SECONDS = 15.0
+"""A stream that has nothing to say for so long says that it is alive."""
+
+_COMMENT = b": alive\n\n"
 _CHUNK = 16 * 1024
 _REPLAY_CEILING = 16 * 1024 * 1024
 """Bytes that an unmerged replay may have waiting: a whole log, an event per delta."""
@@ -248,9 +252,10 @@ class EventStream(Response):
     """Sends what a reader keeps."""
 
     media_type = "text/event-stream"
+    HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
     def __init__(self, reader: StreamReader, close: Close, metrics: Metrics, drain: Drain) -> None:
-        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        super().__init__(headers=self.HEADERS)
         del self.headers["content-length"]
         self._reader = reader
         self._close = close
@@ -280,7 +285,7 @@ class EventStream(Response):
 
     async def _send_all(self, send: Send) -> bool:
         """Send to the end; False if the stream was cut before it."""
-        while (chunk := await self._reader.take()) is not None:
+        while (chunk := await self._next()) is not None:
             try:
                 async with asyncio.timeout(PATIENCE):
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -291,6 +296,14 @@ class EventStream(Response):
         if self._reader.too_slow:
             self._metrics.slow_closes.inc()
         return not self._reader.cut
+
+    async def _next(self) -> bytes | None:
+        """Wait for the next bytes; a comment in a long silence, so that nothing on the way takes it for dead."""
+        try:
+            async with asyncio.timeout(QUIET_SECONDS):
+                return await self._reader.take()
+        except TimeoutError:
+            return _COMMENT
 
 
 class WholeResponse(Response):

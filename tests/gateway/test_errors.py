@@ -1,6 +1,9 @@
 import json
 
+import pytest
+
 from gateway.errors import TABLE, Code, WireError
+from gateway.streams import refused
 
 
 def test_every_code_has_a_row_with_a_sentence():
@@ -28,3 +31,13 @@ def test_http_gets_the_same_body():
     body = json.loads(WireError(Code.INVALID_REQUEST, param="input").http())
     assert body["error"]["param"] == "input"
     assert body["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("code", [code for code, row in TABLE.items() if row.status in (429, 503)])
+def test_what_passes_by_itself_says_when_to_ask_again(code):
+    if code is Code.STREAM_LIMIT:
+        assert WireError(code).retry_after is None  # a socket never gets its lanes back
+        return
+    assert WireError(code).body()["retry_after"] >= 1
+    assert WireError(code, retry_after=7).body()["retry_after"] == 7
+    assert refused(WireError(code)).headers["Retry-After"] == str(WireError(code).retry_after)

@@ -19,6 +19,20 @@ async def test_leaving_a_plain_stream_stops_it(bench):
         await until(lambda: bench.server.records[response_id].status is Status.CANCELLED)
 
 
+async def test_a_stream_that_has_nothing_to_say_says_that_it_is_alive(bench, monkeypatch):
+    monkeypatch.setattr(streams, "QUIET_SECONDS", 0.05)
+    body = {"input": "x", "stream": True}
+    async with bench.http() as client, client.stream("POST", "/v1/responses", json=body) as answer:
+        lines = answer.aiter_lines()
+        comments = 0
+        while comments < 3:
+            comments += (await anext(lines)).startswith(":")
+        await bench.hand.answer("a", "b")
+        told = [json.loads(line[5:]) async for line in lines if line.startswith("data:")]
+    assert "".join(event.get("delta", "") for event in told) == "ab"
+    assert told[-1]["type"] == "response.completed"
+
+
 async def test_leaving_a_waiting_post_stops_it(bench):
     async with bench.http() as client:
         asking = asyncio.create_task(client.post("/v1/responses", json={"input": "x"}))
