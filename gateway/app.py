@@ -13,6 +13,7 @@ import traceback
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 from prometheus_client import CollectorRegistry
 
 from gateway.admission import Admission
@@ -23,14 +24,17 @@ from gateway.drain import Drain
 from gateway.headers import Cors, with_headers
 from gateway.http import Http
 from gateway.hub import Hub, Pace
-from gateway.metrics import Metrics
+from gateway.metrics import Goal, Metrics
 from gateway.models import Models
 from gateway.page import Page
 from gateway.page_times import PageTimes
 from gateway.settings import GatewaySettings
 from gateway.sockets import Sockets
 from gateway.tasks import Tasks
-from shared.observe import Log, Probes, make_logger
+from gateway.times import Tracing
+from shared.metrics import ProcessMetrics
+from shared.observe import Log, Probes, address, make_logger, watch_lateness
+from shared.otlp import exported
 from shared.store.check import Watchman
 from shared.store.connect import connect
 from shared.store.contract import GatewayStore, Live, StoreUnavailable
@@ -40,6 +44,7 @@ from shared.store.live import LiveReader
 from shared.store.place import parse
 
 _ROUND_SECONDS = 1.0
+_ANNOUNCE_SECONDS = 3.0
 _STALE_SECONDS = 20.0
 _GRACE_SECONDS = 1.0
 """What a drain leaves to HTTP requests that are neither streams nor waits."""
@@ -60,14 +65,17 @@ class Gateway:
         *,
         name: str | None = None,
         pace: Pace | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.name = name or f"gateway-{os.getpid()}-{secrets.token_hex(3)}"
         self.port = 0
         """Known once it has started."""
+        self.probe = ""
+        """host:port of its internal port, if it has one."""
         self._settings = settings
         self._store = store
         self._log = log
-        self._metrics = Metrics(registry)
+        self._metrics = Metrics(registry, Goal(settings.goal_first_token, settings.goal_per_token))
         self._problem: str | None = "The gateway has not started yet."
         self._stopping = False
         self._rounds: list[asyncio.Task[Any]] = []
@@ -84,9 +92,20 @@ class Gateway:
             draw=lambda: secrets.randbits(63),
             log=log,
             metrics=self._metrics,
+            tracing=tracing,
         )
         self._drain = Drain()
-        desk = Desk(self.hub, admission, settings.limits, clock, log, self._metrics, self._tasks, self._drain)
+        desk = Desk(
+            self.hub,
+            admission,
+            settings.limits,
+            clock,
+            log,
+            self._metrics,
+            self._tasks,
+            self._drain,
+            tracing or Tracing(),
+        )
         doorkeeper = Doorkeeper(settings.origins, settings.dev_open)
         self._sockets = Sockets(desk, doorkeeper, settings.max_sockets)
         http = Http(desk, store, self._models, doorkeeper, Page(settings.page_dir), PageTimes(registry))
@@ -100,6 +119,7 @@ class Gateway:
     async def start(self, live: Live) -> None:
         """Open the door.  Raises OSError if the port can't be had."""
         self.hub.listen(live)
+        self._metrics.live_connected.set_function(lambda: float(live.connected))
         await self._round()
         settings = self._settings
         self.port = await self._door.start(settings.host, settings.port, reuse_port=settings.reuse_port)
@@ -108,6 +128,8 @@ class Gateway:
             self._tasks.every(_ROUND_SECONDS, self._sockets.tick, "tick"),
             self._tasks.every(_ROUND_SECONDS, self._round, "round"),
         ]
+        self._rounds.append(self._tasks.every(_ANNOUNCE_SECONDS, self._announce, "announce"))
+        self._tasks.spawn(self._announce(), "announce")
         self._log.info("listening", host=settings.host, port=self.port)
 
     async def stop(self) -> None:
@@ -120,6 +142,7 @@ class Gateway:
             routing_s=settings.routing_seconds,
             seconds=settings.drain_seconds,
         )
+        self._tasks.spawn(self._announce(), "announce")
         await asyncio.sleep(settings.routing_seconds)
         if settings.reuse_port:
             self._door.stop_listening()  # the kernel sends new connections to the others on this port
@@ -128,6 +151,7 @@ class Gateway:
         await asyncio.gather(self._sockets.emptied(), self._door.stop(_GRACE_SECONDS))
         for task in self._rounds:
             task.cancel()
+        self._tasks.spawn(self._retire(), "retire")
         await self.hub.stop()
         await self._tasks.finish(2.0)
         self._log.info("stopped")
@@ -139,10 +163,22 @@ class Gateway:
             await self._models.refresh()
             for model in {each.info.model for each in self._models.announced}:
                 self._metrics.swept.inc(await self._store.sweep(model))
+                self._metrics.queue_depth.labels(model).set(await self._store.waiting(model))
+            self._metrics.look(self._models.announced)
         except StoreUnavailable as problem:
             self._set_problem(f"The store does not answer: {problem}")
         else:
             self._set_problem(None)
+
+    async def _announce(self) -> None:
+        """Tell those who look after the whole how it goes here; nothing depends on it."""
+        info = self._metrics.told(self.name, draining=self._stopping)
+        with contextlib.suppress(StoreUnavailable):  # said by the round
+            await self._store.announce(msgspec.structs.replace(info, probe=self.probe))
+
+    async def _retire(self) -> None:
+        with contextlib.suppress(StoreUnavailable):  # its announcement runs out
+            await self._store.retire()
 
     def _set_problem(self, problem: str | None) -> None:
         if self._stopping or problem == self._problem:
@@ -181,23 +217,29 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     log = make_logger("gateway", sys.stdout, pid=os.getpid())
     quiet_libraries(LibraryLog(log))
     registry = CollectorRegistry()
+    metrics = ProcessMetrics(registry, "gateway")
     async with contextlib.AsyncExitStack() as stack:
-        link = await _checked(settings, log, stack)
+        record = stack.enter_context(exported(settings.otlp, "tokenwire-gateway"))
+        link = await _checked(settings, metrics, log, stack)
         name = f"gateway-{os.getpid()}-{secrets.token_hex(3)}"
         store = RedisGatewayStore(link, name=name, partitions=settings.partitions, leases=settings.leases)
-        gateway = Gateway(settings, store, log, registry, name=name)
+        tracing = Tracing(record, settings.trace_ratio if settings.otlp else 0.0)
+        gateway = Gateway(settings, store, log, registry, name=name, tracing=tracing)
         live = LiveReader(settings.redis_url, gateway.hub.on_live, gateway.hub.on_link)
         live.start()
         stack.push_async_callback(live.close)
-        await stack.enter_async_context(_probed(settings, registry, gateway, log))
+        metrics.ready.set_function(lambda: float(gateway.ready() is None))
+        await stack.enter_async_context(_probed(settings, registry, gateway, log, metrics))
         await gateway.start(live)
         await stop.wait()
         await gateway.stop()
 
 
-async def _checked(settings: GatewaySettings, log: Log, stack: contextlib.AsyncExitStack) -> Server:
+async def _checked(
+    settings: GatewaySettings, metrics: ProcessMetrics, log: Log, stack: contextlib.AsyncExitStack
+) -> Server:
     """Connect to the store.  Raises SettingsError if it is not fit to hold logs."""
-    link = connect(settings.redis_url)
+    link = connect(settings.redis_url, seen=metrics.round_trip)
     stack.push_async_callback(link.close)
     watchman = Watchman(link, parse(settings.redis_url), settings.partitions, log)
     await watchman.at_start()
@@ -213,15 +255,25 @@ async def _checked(settings: GatewaySettings, log: Log, stack: contextlib.AsyncE
 
 @contextlib.asynccontextmanager
 async def _probed(
-    settings: GatewaySettings, registry: CollectorRegistry, gateway: Gateway, log: Log
+    settings: GatewaySettings,
+    registry: CollectorRegistry,
+    gateway: Gateway,
+    log: Log,
+    metrics: ProcessMetrics,
 ) -> AsyncIterator[None]:
     """Serve the probes meanwhile."""
     probes = Probes(settings.probe_host, settings.probe_port, registry, gateway.ready, _STALE_SECONDS)
-    log.info("probing", port=probes.start())
-    pulse = asyncio.create_task(probes.pulse())
+    port = probes.start()
+    gateway.probe = address(settings.probe_host, port)
+    log.info("probing", port=port)
+    watching = [
+        asyncio.create_task(probes.pulse()),
+        asyncio.create_task(watch_lateness(metrics.late)),
+    ]
     try:
         yield
     finally:
-        pulse.cancel()
-        await asyncio.wait([pulse])
+        for task in watching:
+            task.cancel()
+        await asyncio.wait(watching)
         await asyncio.to_thread(probes.stop)

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from gateway.errors import WireError
 from gateway.follower import Follower
-from gateway.metrics import Viewing
 from gateway.render import Event
+from gateway.times import Viewing
 from shared.request import Request
 
 

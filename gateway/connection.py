@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from websockets.exceptions import ConnectionClosed
 
-from gateway.admission import Admission
+from gateway.admission import Accepted, Admission
 from gateway.attachment import Attachment
 from gateway.door import DoorConnection
 from gateway.drain import Drain
 from gateway.errors import RESUMABLE, CloseCode, Code, WireError
 from gateway.hub import Hub
-from gateway.metrics import Asking, Metrics, Resuming, Viewing
+from gateway.metrics import Metrics
 from gateway.outbox import Outbox
 from gateway.principal import Principal
 from gateway.render import DeltaFrame, Event, joined
 from gateway.session import Close, Effect, Follow, Lane, Limits, Say, Session, Stop, Submit
 from gateway.tasks import Tasks
+from gateway.times import Asking, Resuming, Trace, Tracing, Viewing
 from gateway.wire import Resume, parse
 from shared.observe import Log
+from shared.trace import parse as parse_trace
 
 CLOSE_SECONDS = 3.0
 """How long a closing handshake may take; a reader that takes nothing never answers it."""
@@ -40,13 +42,30 @@ class Desk:
     metrics: Metrics
     tasks: Tasks
     drain: Drain
+    tracing: Tracing = field(default_factory=Tracing)
+
+    def asking(self, accepted: Accepted, asked_at: float, traceparent: str | None) -> Viewing:
+        """Return the times of a response as its asker feels them; one asked for twice is only watched."""
+        if accepted.duplicate:
+            return Viewing(self.metrics)
+        trace = Trace(accepted.context, parse_trace(traceparent), self.tracing.record)
+        response_id = accepted.response_id
+        return Asking(self.metrics, self.log, response_id, asked_at, self.clock(), trace)
+
+    def resuming(self, traceparent: str | None) -> Viewing:
+        """Return the times of somebody who comes with a cursor."""
+        trace = Trace(self.tracing.begin(traceparent), parse_trace(traceparent), self.tracing.record)
+        return Resuming(self.metrics, self.log, trace)
 
 
 class Connection:
     """One WebSocket."""
 
-    def __init__(self, socket: DoorConnection, principal: Principal, desk: Desk) -> None:
+    def __init__(
+        self, socket: DoorConnection, principal: Principal, desk: Desk, traceparent: str | None = None
+    ) -> None:
         self._socket = socket
+        self._traceparent = traceparent
         self._principal = principal
         self._desk = desk
         self._session = Session(desk.limits, desk.clock())
@@ -108,7 +127,9 @@ class Connection:
         desk = self._desk
         watcher = desk.hub.watcher()
         try:
-            reply = await desk.admission.submit(submit.create, self._principal, watcher)
+            reply = await desk.admission.submit(
+                submit.create, self._principal, watcher, traceparent=self._traceparent
+            )
         except Exception:  # the lane must not wait for ever, whatever went wrong
             error = WireError(Code.SERVER_ERROR, event_id=submit.create.event_id)
             self._perform(self._session.refused(submit.lane, error, desk.clock()))
@@ -121,14 +142,13 @@ class Connection:
             if not self._sent_away:
                 desk.hub.leave(reply.response_id, watcher)
             return
-        times: Viewing = Asking(desk.metrics, desk.log, reply.response_id, asked_at)
-        if reply.duplicate:
-            times = Viewing(desk.metrics)
+        times = desk.asking(reply, asked_at, self._traceparent)
         self._attach(submit.lane, Resume(reply.response_id), watcher, times)
         self._perform(self._session.accepted(submit.lane, reply.response_id))
 
     def _follow(self, follow: Follow) -> None:
-        self._attach(follow.lane, follow.resume, self._desk.hub.watcher(), Resuming(self._desk.metrics))
+        times = self._desk.resuming(self._traceparent)
+        self._attach(follow.lane, follow.resume, self._desk.hub.watcher(), times)
 
     def _attach(self, lane: Lane, resume: Resume, watcher: str, times: Viewing) -> None:
         self._attachments[lane] = self._desk.hub.attach(
@@ -162,6 +182,7 @@ class Connection:
             code, reason = CloseCode.RESTART, "resumable"  # an ending waits here, so it is not done
         self._closing = True
         self._sent_away = code in RESUMABLE
+        self._desk.metrics.closes[code].inc()
         self._desk.log.info("socket_closed", code=int(code), reason=reason, connection=str(self._socket.id))
         try:
             async with asyncio.timeout(CLOSE_SECONDS):

@@ -24,7 +24,6 @@ from gateway.connection import Desk
 from gateway.create import idempotency_key
 from gateway.errors import Code, RefusedError, WireError
 from gateway.items import Paging, input_items, page_of
-from gateway.metrics import Asking, Resuming, Viewing
 from gateway.models import Models, fingerprint, listing
 from gateway.page import Page
 from gateway.page_times import PageTimes
@@ -42,6 +41,7 @@ from gateway.streams import (
     WholeResponse,
     refused,
 )
+from gateway.times import Viewing
 from gateway.wire import is_response_id, parse_chat, parse_completion, parse_create, parse_query
 from shared.store.contract import Followed, GatewayStore, Refused
 
@@ -128,7 +128,8 @@ class Http:
             return Response(media_type=EventStream.media_type, headers=EventStream.HEADERS)
         desk = self.desk
         reader = StreamReader(Events(response_id), desk.clock, desk.metrics, merge=cursor is not None)
-        times = Viewing(desk.metrics) if cursor is None else Resuming(desk.metrics)
+        resuming = desk.resuming(request.headers.get("traceparent"))
+        times = Viewing(desk.metrics) if cursor is None else resuming
         viewer = _Viewer(principal, desk.hub.watcher(), times)
         attachment = self._attach(response_id, reader, viewer, after)
         return EventStream(reader, self._detach(attachment), desk.metrics, desk.drain)
@@ -200,14 +201,13 @@ class Http:
         watches = bool(asked.create.stream) or not asked.create.background
         watcher = desk.hub.watcher() if watches else None
         # Clients of these APIs take a broken connection as a stop, so nothing is kept unless they ask.
-        accepted = await desk.admission.submit(asked.create, principal, watcher, keep=0.0)
+        traceparent = request.headers.get("traceparent")
+        accepted = await desk.admission.submit(asked.create, principal, watcher, 0.0, traceparent)
         if isinstance(accepted, WireError):
             raise RefusedError(accepted)
         if watcher is None:
             return await self._object(accepted.response_id, principal)
-        times: Viewing = Asking(desk.metrics, desk.log, accepted.response_id, asked_at)
-        if accepted.duplicate:
-            times = Viewing(desk.metrics)
+        times = desk.asking(accepted, asked_at, traceparent)
         answer = self._stream if asked.create.stream else self._whole
         return answer(asked, form, accepted, _Viewer(principal, watcher, times))
 

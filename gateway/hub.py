@@ -16,10 +16,11 @@ from gateway.admission import refusal
 from gateway.attachment import Attachment, Reader
 from gateway.errors import Code, WireError
 from gateway.follower import Follower, Lost, State, Verdict
-from gateway.metrics import Metrics, Viewing
+from gateway.metrics import Metrics
 from gateway.render import render
 from gateway.response import Snapshot, snapshot
 from gateway.tasks import Tasks
+from gateway.times import Viewing
 from shared.log import Entry, Kind, LiveMessage
 from shared.observe import Log
 from shared.store.contract import Followed, GatewayStore, Live, Refused, StoreUnavailable, Watch
@@ -119,7 +120,7 @@ class Hub:
         """
         if not attachment.gone:
             self._drop(attachment)
-            attachment.times.left()
+            attachment.times.left(self._clock())
             if left:
                 self.leave(attachment.response_id, attachment.watcher)
 
@@ -136,6 +137,7 @@ class Hub:
 
     def on_link(self) -> None:
         """Read all logs: what was published between two links has been missed."""
+        self._metrics.live_links.inc()
         for attachment in list(self.attachments):
             attachment.follower.must_read()
             self._read_soon(attachment)
@@ -264,7 +266,7 @@ class Hub:
             self._fail(attachment, WireError(Code.RESUME_UNAVAILABLE))
             return True
         if attachment.request is None:
-            attachment.times.joined()
+            attachment.times.joined(log.request, self._clock())
         attachment.request, attachment.created_ms = log.request, log.created_ms
         attachment.heard = attachment.attended = self._clock()
         self._deliver(attachment, log, entries, begin)
@@ -294,6 +296,7 @@ class Hub:
         for (kind, epoch), run in itertools.groupby(entries, lambda entry: (entry.kind, entry.epoch)):
             if kind is Kind.DELTA:
                 deltas = list(run)
+                self._metrics.replayed.inc(len(deltas))
                 attachment.times.replayed(now)
                 attachment.reader.replay(epoch, deltas[0].first, [each.text.encode() for each in deltas])
                 continue
@@ -314,7 +317,7 @@ class Hub:
         if attachment.request is None:
             attachment.times.refused()
         else:
-            attachment.times.left()
+            attachment.times.left(self._clock())
         attachment.reader.failed(error)
 
     # ---- the timer ----

@@ -1,173 +1,160 @@
-"""What users feel, measured at the door: metrics, and the log lines of a response's life."""
+"""What a gateway counts, made once, with its label children bound: nothing is looked up per delta."""
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
 
-from gateway.response import Snapshot, reason_of
-from shared.log import Status
-from shared.observe import DURATION_BUCKETS, ITL_BUCKETS, TTFT_BUCKETS, Log
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.samples import Sample
+
+from gateway.errors import CloseCode
+from shared.log import Reason, Status
+from shared.observe import DURATION_BUCKETS, ITL_BUCKETS, TTFT_BUCKETS
+from shared.store.contract import Announced, GatewayInfo
 
 _STOP_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a good answer keeps, in seconds; the defaults are MLPerf Inference's for a 70B model's server."""
+
+    first_token: float = 2.0
+    per_token: float = 0.2
 
 
 class Metrics:
     """All metrics of a gateway, on one registry."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-            return Histogram(name, text, namespace="tokenwire", buckets=buckets, registry=registry)
+    def __init__(self, registry: CollectorRegistry, goal: Goal | None = None) -> None:
+        self._registry = registry
+        self.goal = goal or Goal()
+        self._count_answers()
+        self._count_doors()
+        self._count_delivery()
+        self._count_fleet()
 
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(name, text, labels, namespace="tokenwire", registry=registry)
-
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(name, text, labels, namespace="tokenwire", registry=registry)
-
+    def _count_answers(self) -> None:
+        """Make what tells of answers, as their askers feel them."""
+        histogram = self._histogram
         self.first_token = histogram(
             "time_to_first_token_seconds", "From the create to the first delta on its socket.", TTFT_BUCKETS
         )
         self.inter_token = histogram(
             "inter_token_latency_seconds", "Between successive live deltas of a viewer.", ITL_BUCKETS
         )
-        self.queue_time = histogram("queue_time_seconds", "From the create to its claim.", DURATION_BUCKETS)
-        self.duration = histogram(
-            "request_duration_seconds", "From the create to its ending.", DURATION_BUCKETS
+        self.per_token = histogram(
+            "time_per_output_token_seconds",
+            "Of one answer, from its first to its last delta, by the tokens between them.",
+            ITL_BUCKETS,
         )
+        self.queue_time = histogram("queue_time_seconds", "From the create to its claim.", DURATION_BUCKETS)
+        duration = histogram(
+            "request_duration_seconds", "From the create to its ending.", DURATION_BUCKETS, "outcome"
+        )
+        self.durations = {status: duration.labels(status.value) for status in Status if status.terminal}
         self.stop_delay = histogram(
             "stop_delay_seconds", "From a cancel to the ending on its socket.", _STOP_BUCKETS
         )
-        requests = counter("requests", "Creates by what became of them.", "outcome")
+        requests = self._counter("requests", "Creates by what became of them.", "outcome")
         self.outcomes = {status: requests.labels(status.value) for status in Status if status.terminal}
         self.refused = requests.labels("refused")
         self.left = requests.labels("left")
-        self.rejections = counter("rejections", "Refusals by their code.", "reason")
-        connections = gauge("connections", "Open connections.", "door")
-        self.sockets = connections.labels("websocket")
-        self.streams = connections.labels("sse")
-        self.connections = connections
-        self.attachments = gauge("attachments", "Viewers of responses.")
-        resumes = counter("resumes", "Attachments with a cursor by what became of them.", "outcome")
-        self.resumed = resumes.labels("resumed")
-        self.not_resumed = resumes.labels("refused")
-        gaps = counter("gaps", "Reads of the log to fill a gap, by how it was noticed.", "noticed")
-        self.gap_by_number = gaps.labels("number")
-        self.gap_by_silence = gaps.labels("silence")
-        self.merged = counter("merged_deltas", "Deltas that joined another for a slow reader.")
-        self.outbox_bytes = gauge("outbox_bytes", "Bytes that wait for slow readers.")
-        self.slow_closes = counter("slow_client_closes", "Readers cut because they took too little.")
-        self.swept = counter("swept", "Responses ended by this gateway's sweep.")
+        self.good = self._counter(
+            "good_requests", "Answers that ended by themselves and kept the goal throughout."
+        )
+        endings = self._counter("endings", "Endings shown to askers, by reason.", "reason")
+        self.endings = {reason: endings.labels(reason.value) for reason in Reason}
+
+    def _count_doors(self) -> None:
+        """Make what tells of connections and refusals."""
+        self.rejections = self._counter("rejections", "Refusals by their code.", "reason")
         for reason in ("overloaded", "no_worker", "rate_limit_exceeded", "origin_not_allowed"):
             self.rejections.labels(reason)  # so that they are seen as 0 before they happen
+        self.connections = self._gauge("connections", "Open connections.", "door")
+        self.sockets = self.connections.labels("websocket")
+        self.streams = self.connections.labels("sse")
+        closes = self._counter("socket_closes", "Sockets closed by this gateway, by code.", "code")
+        self.closes = {code: closes.labels(str(int(code))) for code in CloseCode}
+        self.outbox_bytes = self._gauge("outbox_bytes", "Bytes that wait for slow readers.")
+        self.merged = self._counter("merged_deltas", "Deltas that joined another for a slow reader.")
+        self.slow_closes = self._counter("slow_client_closes", "Readers cut because they took too little.")
 
+    def _count_delivery(self) -> None:
+        """Make what tells how answers come out of the store."""
+        self.attachments = self._gauge("attachments", "Viewers of responses.")
+        resumes = self._counter("resumes", "Attachments with a cursor by what became of them.", "outcome")
+        self.resumed = resumes.labels("resumed")
+        self.not_resumed = resumes.labels("refused")
+        gaps = self._counter("gaps", "Reads of the log to fill a gap, by how it was noticed.", "noticed")
+        self.gap_by_number = gaps.labels("number")
+        self.gap_by_silence = gaps.labels("silence")
+        self.replayed = self._counter("replayed_deltas", "Deltas that came out of the log, not live.")
+        self.live_connected = self._gauge(
+            "live_connected", "1 while the link that brings live messages stands."
+        )
+        self.live_links = self._counter(
+            "live_links", "Links for live messages made; each after the first was a cut."
+        )
+        self.swept = self._counter("swept", "Responses ended by this gateway's sweep.")
 
-class Viewing:
-    """The times of one attachment that only watches."""
+    def _count_fleet(self) -> None:
+        """Make what every gateway tells alike: the queue and the workers, as the store knows them."""
+        self.queue_depth = self._gauge(
+            "queue_depth", "Accepted requests that no worker has claimed.", "model"
+        )
+        self.workers = self._gauge("workers", "Workers announced and alive.", "model")
+        self.slots = self._gauge("slots", "Responses that the workers alive compute at once.", "model")
+        self.running = self._gauge("running", "Responses that the workers alive have claimed.", "model")
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._inter_token = metrics.inter_token
-        self._stop_delay = metrics.stop_delay
-        self._last_delta = 0.0
-        self._stop_asked_at: float | None = None
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(name, text, labels, namespace="tokenwire", buckets=buckets, registry=self._registry)
 
-    def joined(self) -> None:
-        """Note that the log was read for the first time."""
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, namespace="tokenwire", registry=self._registry)
 
-    def refused(self) -> None:
-        """Note that the log could not be read at all."""
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, namespace="tokenwire", registry=self._registry)
 
-    def started(self, now: float) -> None:
-        """Note that a worker has claimed the response."""
-
-    def replayed(self, now: float) -> None:
-        """Note that a delta came from the log."""
-
-    def delta(self, now: float) -> None:
-        """Note a live delta."""
-        if self._last_delta:
-            self._inter_token.observe(now - self._last_delta)
-        self._last_delta = now
-
-    def stop_asked(self, now: float) -> None:
-        """Note that this viewer pressed Stop; the first time counts."""
-        if self._stop_asked_at is None:
-            self._stop_asked_at = now
-
-    def ended(self, told: Snapshot, now: float) -> None:
-        """Note that the ending was written to the viewer."""
-        if self._stop_asked_at is not None and told.status is Status.CANCELLED:
-            self._stop_delay.observe(now - self._stop_asked_at)
-
-    def left(self) -> None:
-        """Note that the viewer left before the ending."""
-
-
-class Resuming(Viewing):
-    """The times of one attachment that came with a cursor."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        super().__init__(metrics)
-        self._metrics = metrics
-
-    def joined(self) -> None:
-        """Note that it can be continued."""
-        self._metrics.resumed.inc()
-
-    def refused(self) -> None:
-        """Note that it cannot be continued."""
-        self._metrics.not_resumed.inc()
-
-
-class Asking(Viewing):
-    """The times of one response as its asker feels them, and the lines of its life."""
-
-    def __init__(self, metrics: Metrics, log: Log, response_id: str, asked_at: float) -> None:
-        super().__init__(metrics)
-        self._metrics = metrics
-        self._log = log
-        self._response_id = response_id
-        self._asked_at = asked_at
-        self._has_started = self._has_token = False
-
-    def started(self, now: float) -> None:
-        """Note the claim."""
-        if not self._has_started:
-            self._has_started = True
-            self._metrics.queue_time.observe(now - self._asked_at)
-            self._log.info("started", self._response_id, queued_s=round(now - self._asked_at, 4))
-
-    def replayed(self, now: float) -> None:
-        """Note a delta that was in the log before the asker had joined."""
-        if not self._has_token:
-            self._first_token(now)
-
-    def delta(self, now: float) -> None:
-        """Note a live delta."""
-        if not self._has_token:
-            self._first_token(now)
-        super().delta(now)
-
-    def ended(self, told: Snapshot, now: float) -> None:
-        """Note the ending."""
-        super().ended(told, now)
-        self._metrics.outcomes[told.status].inc()
-        self._metrics.duration.observe(now - self._asked_at)
-        self._log.info(
-            "ended",
-            self._response_id,
-            status=told.status.value,
-            reason=reason_of(told.ended).value if told.ended else None,
-            prompt_tokens=told.prompt_tokens,
-            generated_tokens=told.generated_tokens,
-            seconds=round(now - self._asked_at, 4),
+    def told(self, name: str, *, draining: bool) -> GatewayInfo:
+        """Sum up for an announcement."""
+        return GatewayInfo(
+            gateway=name,
+            version=version("tokenwire"),
+            sockets=int(value_of(self.sockets)),
+            streams=int(value_of(self.streams)),
+            viewers=int(value_of(self.attachments)),
+            draining=draining,
+            ended={status.value: int(value_of(child)) for status, child in self.outcomes.items()},
+            refused=int(value_of(self.refused)),
+            first_token=counts_of(self.first_token),
+            inter_token=counts_of(self.inter_token),
         )
 
-    def left(self) -> None:
-        """Note that the asker's connection went away first."""
-        self._metrics.left.inc()
-        self._log.info("left", self._response_id)
+    def look(self, announced: Iterable[Announced]) -> None:
+        """Take over what the workers announce."""
+        alive: dict[str, list[Announced]] = {}
+        for each in announced:
+            alive.setdefault(each.info.model, []).extend([each] if each.alive else [])
+        for model, workers in alive.items():
+            self.workers.labels(model).set(len(workers))
+            self.slots.labels(model).set(sum(each.info.slots for each in workers))
+            self.running.labels(model).set(sum(each.info.running for each in workers))
 
-    def _first_token(self, now: float) -> None:
-        self._has_token = True
-        self._metrics.first_token.observe(now - self._asked_at)
-        self._log.info("first_token", self._response_id, seconds=round(now - self._asked_at, 4))
+
+def value_of(metric: Counter | Gauge) -> float:
+    """Return the value of a metric without labels, or of one child."""
+    return next(s.value for s in _samples(metric) if not s.name.endswith("_created"))
+
+
+def counts_of(histogram: Histogram) -> tuple[int, ...]:
+    """Return the count in each bucket of a histogram, not summed up as Prometheus shows them."""
+    upto = [int(sample.value) for sample in _samples(histogram) if sample.name.endswith("_bucket")]
+    return tuple(after - before for before, after in itertools.pairwise([0, *upto]))
+
+
+def _samples(metric: Counter | Gauge | Histogram) -> Iterable[Sample]:
+    return (sample for family in metric.collect() for sample in family.samples)

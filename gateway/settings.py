@@ -90,6 +90,24 @@ class GatewaySettings:
         minimum=1,
     )
 
+    goal_first_token: float = setting(
+        "GOAL_FIRST_TOKEN", 2.0, "Seconds to its first token that a good answer takes at most.", minimum=0
+    )
+    goal_per_token: float = setting(
+        "GOAL_PER_TOKEN",
+        0.2,
+        "Seconds per token after it that a good answer takes on average at most.",
+        minimum=0,
+    )
+    otlp: str = setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "",
+        "Collector of traces, as http://collector:4318; needs tokenwire[otel]. No traces without it.",
+    )
+    trace_ratio: float = setting(
+        "TRACE_RATIO", 1.0, "Share of the traces begun here that are recorded.", minimum=0, maximum=1
+    )
+
     def __post_init__(self) -> None:
         if not self.dev_open and not is_loopback(self.host):
             raise ValueError(

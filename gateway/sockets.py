@@ -51,7 +51,8 @@ class Sockets:
         resumes = _resumes(connection.request)
         if isinstance(resumes, WireError):
             raise TypeError("the handshake was refused already")
-        socket = Connection(connection, connection.principal, desk)
+        traceparent = connection.request.headers.get("traceparent")
+        socket = Connection(connection, connection.principal, desk, traceparent)
         self._open.add(socket)
         desk.metrics.sockets.inc()
         desk.drain.add(socket)

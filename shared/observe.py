@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 import time
 import traceback
@@ -35,6 +36,9 @@ ITL_BUCKETS = (
 
 DURATION_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 """Seconds of a whole response, or of waiting for a worker."""
+
+
+_LATENESS_SECONDS = 0.25
 
 
 class Log:
@@ -160,6 +164,20 @@ class Probes:
         if silent <= self._stale_after:
             return None
         return f"The event loop has not turned for {silent:.1f} s."
+
+
+def address(host: str, port: int) -> str:
+    """Return where others find an internal port: by this machine's name if it listens on all addresses."""
+    return f"{socket.gethostname() if host in ('0.0.0.0', '::', '') else host}:{port}"  # noqa: S104 - compared
+
+
+async def watch_lateness(late: Callable[[float], None]) -> None:
+    """Tell, until cancelled, how many seconds too late the running event loop wakes a sleeper."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + _LATENESS_SECONDS
+        await asyncio.sleep(_LATENESS_SECONDS)
+        late(loop.time() - due)
 
 
 def _reply(start_response: StartResponse, status: str, sentence: str) -> Iterable[bytes]:

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
+from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry
 
-from shared.observe import Log, Probes
+from shared.observe import Log, Probes, address, watch_lateness
+from shared.otlp import exported
 from shared.settings import SettingsError
 from shared.store.check import Watchman
 from shared.store.connect import connect
@@ -17,6 +19,7 @@ from shared.store.contract import WorkerInfo
 from shared.store.link import Server
 from shared.store.place import parse
 from shared.store.worker import RedisWorkerStore
+from shared.trace import Record
 from worker.engines.contract import Engine, EngineError, Event
 from worker.engines.registry import make_engine
 from worker.intake import Intake
@@ -34,40 +37,51 @@ class LeftBehind(Exception):
 
 async def serve(settings: WorkerSettings, stop: asyncio.Event, log: Log) -> None:
     """Run a worker with the engine that its settings name; see :func:`operate`."""
+    metrics = WorkerMetrics(CollectorRegistry())
     engine = make_engine(
         settings.engine,
         echo=settings.echo,
         transformers=settings.transformers(lambda line: log.info("loading", line=line)),
+        watch=metrics.step,
     )
-    await operate(engine, settings, stop, log)
+    await operate(engine, settings, stop, log, metrics)
 
 
-async def operate(engine: Engine, settings: WorkerSettings, stop: asyncio.Event, log: Log) -> None:
+async def operate(
+    engine: Engine,
+    settings: WorkerSettings,
+    stop: asyncio.Event,
+    log: Log,
+    metrics: WorkerMetrics | None = None,
+) -> None:
     """Run a worker around an engine until ``stop`` is set, then hand its responses over.
 
     Raises EngineError if the engine cannot start or has failed, SettingsError if the internal port is taken,
     LeftBehind if something could not be handed over.
     """
-    registry = CollectorRegistry()
-    metrics = WorkerMetrics(registry)
+    metrics = metrics or WorkerMetrics(CollectorRegistry())
     waiting_for = {"sentence": "The engine is being loaded."}
     probes = Probes(
         settings.probe_host,
         settings.probe_port,
-        registry,
+        metrics.registry,
         lambda: waiting_for.get("sentence"),
         _STALE_SECONDS,
     )
+    metrics.process.ready.set_function(lambda: float(not waiting_for))
     async with contextlib.AsyncExitStack() as stack:
+        record = stack.enter_context(exported(settings.otlp, "tokenwire-worker"))
         port = _listen(probes, settings)
         stack.callback(probes.stop)
         events = _Events()
         beating = asyncio.create_task(_beat(probes, engine, settings.step_timeout), name="beat")
         stack.push_async_callback(_ended, beating)
-        link = await _checked(settings, log, stack)  # before a model is loaded for minutes
+        link = await _checked(settings, metrics, log, stack)  # before a model is loaded for minutes
         stack.push_async_callback(_close, engine, log)
         await engine.start(events.on_step)
-        intake, publisher = await _join(settings, link, engine, metrics=metrics, log=log, stack=stack)
+        intake, publisher = await _join(
+            settings, link, engine, port=port, metrics=metrics, log=log, record=record, stack=stack
+        )
         events.publisher = publisher
         waiting_for.clear()
         log.info("ready", probe_port=port, model=engine.info.model, build=engine.info.build)
@@ -77,6 +91,7 @@ async def operate(engine: Engine, settings: WorkerSettings, stop: asyncio.Event,
             intake.renew_for_ever(),
             intake.name_for_ever(),
             _watch(engine),
+            watch_lateness(metrics.process.late),
         ) as loops:
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait({stopping, *loops}, return_when=asyncio.FIRST_COMPLETED)
@@ -113,8 +128,10 @@ async def _join(  # noqa: PLR0913 - what the parts are made from
     link: Server,
     engine: Engine,
     *,
+    port: int,
     metrics: WorkerMetrics,
     log: Log,
+    record: Record,
     stack: contextlib.AsyncExitStack,
 ) -> tuple[Intake, Publisher]:
     """Put the parts together."""
@@ -126,6 +143,9 @@ async def _join(  # noqa: PLR0913 - what the parts are made from
         slots=engine.info.slots,
         reserve=settings.reserve(engine.info.slots),
         created=int(time.time()),
+        device=engine.info.device,
+        version=version("tokenwire"),
+        probe=address(settings.probe_host, port),
     )
     store = RedisWorkerStore(
         link,
@@ -137,14 +157,16 @@ async def _join(  # noqa: PLR0913 - what the parts are made from
         leases=settings.leases,
     )
     stack.push_async_callback(store.close)
-    publisher = Publisher(store, engine.cancel, metrics, log, log_bytes=settings.log_bytes)
+    publisher = Publisher(store, engine.cancel, metrics, log, log_bytes=settings.log_bytes, record=record)
     intake = Intake(store, engine, publisher, metrics, log, info=info, leases=settings.leases)
     return intake, publisher
 
 
-async def _checked(settings: WorkerSettings, log: Log, stack: contextlib.AsyncExitStack) -> Server:
+async def _checked(
+    settings: WorkerSettings, metrics: WorkerMetrics, log: Log, stack: contextlib.AsyncExitStack
+) -> Server:
     """Connect to the store.  Raises SettingsError if it is not fit to hold logs."""
-    link = connect(settings.redis_url)
+    link = connect(settings.redis_url, seen=metrics.process.round_trip)
     stack.push_async_callback(link.close)
     watchman = Watchman(link, parse(settings.redis_url), settings.partitions, log)
     await watchman.at_start()

@@ -10,7 +10,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from shared.log import Reason
-from worker.engines.contract import Ended, EngineError, EngineInfo, Event, OnStep, Order, Stats, Stepper
+from worker.engines.contract import (
+    Ended,
+    EngineError,
+    EngineInfo,
+    Event,
+    OnStep,
+    Order,
+    Stats,
+    StepKind,
+    Stepper,
+    StepTaken,
+    Watch,
+)
 
 _JOIN_SECONDS = 3.0
 """With the drain before it, a worker that is told to stop is gone within ten seconds."""
@@ -39,9 +51,10 @@ class EngineThread:
     that was cancelled meanwhile, even if its response was submitted again, is recognised and dropped.
     """
 
-    def __init__(self, make: Callable[[], Stepper]) -> None:
+    def __init__(self, make: Callable[[], Stepper], watch: Watch = lambda _: None) -> None:
         """``make`` runs in the thread, since it may load a model for minutes; it raises EngineError."""
         self._make = make
+        self._watch = watch
         self._commands: deque[_Command] = deque()
         self._wake = threading.Condition()
         self._closing = False
@@ -155,7 +168,8 @@ class EngineThread:
         while self._take_commands(stepper):
             if stepper.busy:
                 self._step(stepper)
-            self._stats = stepper.stats()
+            else:
+                self._stats = stepper.stats()
 
     def _take_commands(self, stepper: Stepper) -> bool:
         """Run all commands, sleeping while there is nothing to do; False once the engine is to close."""
@@ -174,6 +188,11 @@ class EngineThread:
         self._step_began = time.monotonic()
         events = stepper.step()
         self.last_step_at = time.monotonic()
+        before, self._stats = self._stats, stepper.stats()
+        kind = kind_of(before, self._stats)
+        if kind is not None:
+            seconds = self.last_step_at - self._step_began
+            self._watch(StepTaken(kind, seconds, self._stats.sequences))
         self._step_began = 0.0
         if events:
             self._call(self._deliver, self._seen, events)
@@ -181,6 +200,17 @@ class EngineThread:
     def _call(self, function: Callable[..., None], *args: object) -> None:
         if not self._loop.is_closed():  # nobody is left to tell: the process is ending
             self._loop.call_soon_threadsafe(function, *args)
+
+
+def kind_of(before: Stats, after: Stats) -> StepKind | None:
+    """Say what a step computed, by what it added to the counters; None if nothing."""
+    prefill = after.prompt_tokens > before.prompt_tokens
+    decode = after.generated_tokens > before.generated_tokens
+    if prefill and decode:
+        return StepKind.MIXED
+    if prefill:
+        return StepKind.PREFILL
+    return StepKind.DECODE if decode else None
 
 
 def _broken(response_id: str, sentence: str) -> Ended:

@@ -10,9 +10,12 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import msgspec
+
 from shared.log import Kind, Reason, unescape
 from shared.observe import Log
 from shared.store.contract import Claim, Leases, Standing, StoreUnavailable, WorkerInfo, WorkerStore
+from shared.trace import trace_id_of
 from worker.engines.contract import Engine, Order
 from worker.journal import Journal
 from worker.metrics import WorkerMetrics
@@ -135,11 +138,13 @@ class Intake:
         handed = claim.entries[-1].kind is Kind.HANDED
         if handed:
             self._metrics.hand_overs.inc()
+            self._metrics.reclaims.inc(claim.reclaimed)
         else:
             self._metrics.queue_time.observe(claim.queued_ms / 1000)
         self._log.info(
             "claimed",
             claim.response_id,
+            trace_id=trace_id_of(claim.request.traceparent),
             epoch=claim.epoch,
             upto=claim.upto,
             attempts=claim.attempts,
@@ -163,16 +168,12 @@ class Intake:
 
     async def _announce(self) -> None:
         await self._store.announce(
-            WorkerInfo(
-                worker=self._info.worker,
-                model=self._info.model,
-                build=self._info.build,
-                context_length=self._info.context_length,
-                slots=self._info.slots,
-                reserve=self._info.reserve,
+            msgspec.structs.replace(
+                self._info,
                 running=len(self._publisher.journals),
                 draining=self._draining,
-                created=self._info.created,
+                prompt_tokens=self._publisher.prompt_tokens,
+                generated_tokens=self._publisher.generated_tokens,
             )
         )
 
@@ -209,7 +210,7 @@ class Intake:
         async def release() -> None:
             await self._store.release(claim)
             self._metrics.released.inc()
-            self._log.info("released", claim.response_id)
+            self._log.info("released", claim.response_id, trace_id=trace_id_of(claim.request.traceparent))
             self._publisher.forget(claim.response_id)
 
         await self._guarded(release)

@@ -20,9 +20,11 @@ from shared.store.contract import (
     Tail,
     WorkerStore,
 )
+from shared.trace import Record, trace_id_of, untraced
 from worker.engines.contract import Ended, Event
 from worker.journal import Journal
 from worker.metrics import WorkerMetrics
+from worker.spans import record_claim
 
 _RETRY_SECONDS = 0.2
 _LOST = {
@@ -38,7 +40,7 @@ class Publisher:
     ``stop_computing(response_id)`` is called when a response is no longer ours to compute.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a worker meet here
         self,
         store: WorkerStore,
         stop_computing: Callable[[str], None],
@@ -46,7 +48,11 @@ class Publisher:
         log: Log,
         *,
         log_bytes: int,
+        record: Record = untraced,
     ) -> None:
+        self._record = record
+        self.prompt_tokens = self.generated_tokens = 0
+        """Since the start, for the announcement."""
         self.journals: dict[str, Journal] = {}
         self.changed = asyncio.Event()
         """Set whenever a journal was closed: there is room."""
@@ -58,6 +64,7 @@ class Publisher:
         self._work = asyncio.Event()
         self._round_over = asyncio.Event()
         self._claimed_at: dict[str, float] = {}
+        self._moved_at: dict[str, float] = {}
 
     # ---- called by the engine and the intake ----
 
@@ -80,6 +87,8 @@ class Publisher:
                 journal.add(event.text, event.ids, event.prompt_tokens, event.cached_tokens)
                 self._metrics.generated.inc(len(event.ids))
                 self._metrics.prompt.inc(event.prompt_tokens)
+                self.generated_tokens += len(event.ids)
+                self.prompt_tokens += event.prompt_tokens
                 if journal.size > self._log_bytes:
                     self.end(event.response_id, Reason.LOG)
         self._work.set()
@@ -109,13 +118,15 @@ class Publisher:
             self._metrics.after_stop.observe(journal.unlogged)
             self._metrics.wasted.inc(journal.unlogged)
             self._count_saved(journal)
-        self._log.info("claim_lost", response_id, standing=standing.value)
-        self._closed(response_id)
+        trace = trace_id_of(journal.claim.request.traceparent)
+        self._log.info("claim_lost", response_id, trace_id=trace, standing=standing.value)
+        self._closed(journal, standing.value)
 
     def forget(self, response_id: str) -> None:
         """Let go of a response that was handed over."""
-        if self.journals.pop(response_id, None) is not None:
-            self._closed(response_id)
+        journal = self.journals.pop(response_id, None)
+        if journal is not None:
+            self._closed(journal, "released")
 
     # ---- the task ----
 
@@ -202,9 +213,12 @@ class Publisher:
         for reply in replies:
             self._metrics.appends[reply].inc()
         if first and journal.moved:
-            waited = now - self._claimed_at.get(journal.claim.response_id, now)
+            claim = journal.claim
+            waited = now - self._claimed_at.get(claim.response_id, now)
+            self._moved_at[claim.response_id] = now
             self._metrics.first_append.observe(waited)
-            self._log.info("first_append", journal.claim.response_id, seconds=round(waited, 4))
+            trace = trace_id_of(claim.request.traceparent)
+            self._log.info("first_append", claim.response_id, trace_id=trace, seconds=round(waited, 4))
         if AppendReply.STORAGE_FULL in replies:
             journal.give_up_text()
             self.end(journal.claim.response_id, Reason.ERROR, "storage_full: the server's memory is full")
@@ -233,11 +247,12 @@ class Publisher:
             self._log.info(
                 "finished",
                 claim.response_id,
+                trace_id=trace_id_of(claim.request.traceparent),
                 reason=ending.reason.value,
                 generated_tokens=journal.generated,
                 seconds=round(self._now() - self._claimed_at.get(claim.response_id, self._now()), 4),
             )
-            self._closed(claim.response_id)
+            self._closed(journal, ending.reason.value)
         else:
             self.drop(claim.response_id, _LOST[reply])
 
@@ -248,8 +263,12 @@ class Publisher:
         """Try again after a pause what only a part of the store could not do."""
         asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._work.set)
 
-    def _closed(self, response_id: str) -> None:
-        self._claimed_at.pop(response_id, None)
+    def _closed(self, journal: Journal, status: str) -> None:
+        now, claim = self._now(), journal.claim
+        seconds = now - self._claimed_at.pop(claim.response_id, now)
+        moved = self._moved_at.pop(claim.response_id, None)
+        first = None if moved is None else now - moved
+        record_claim(self._record, claim, seconds, first, status, journal.generated)
         self.changed.set()
 
     @staticmethod

@@ -86,6 +86,11 @@ class Scheduler:
         """Count the sequences that wait for a slot."""
         return len(self._waiting)
 
+    @property
+    def computed(self) -> int:
+        """Count the tokens of running sequences whose state stands in the cache."""
+        return sum(sequence.computed for sequence in self._running.values())
+
     def add(self, sequence: Sequence) -> None:
         """Take a sequence; it replaces one of the same response."""
         self.cancel(sequence.response_id)

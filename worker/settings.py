@@ -95,6 +95,12 @@ class WorkerSettings:
         maximum=65535,
     )
 
+    otlp: str = setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "",
+        "Collector of traces, as http://collector:4318; needs tokenwire[otel]. No traces without it.",
+    )
+
     def __post_init__(self) -> None:
         if self.reserve_slots >= self.slots:
             raise ValueError(

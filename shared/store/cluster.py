@@ -17,7 +17,7 @@ from redis.crc import key_slot
 from shared.store.codec import text_of
 from shared.store.contract import StoreUnavailable
 from shared.store.keys import WORKERS
-from shared.store.link import Elsewhere, Link, ServerError, Unsettled, WrongLink
+from shared.store.link import Elsewhere, Link, Seen, ServerError, Unsettled, WrongLink
 from shared.store.place import Fixed, Options, Topology
 from shared.store.scripts import Script
 
@@ -36,7 +36,7 @@ def slot_of(key: str | bytes) -> int:
 class SlotMap:
     """Which node holds which slot, as the nodes say; asked of any that answers."""
 
-    def __init__(self, topology: Topology, *, timeout: float = 5.0) -> None:
+    def __init__(self, topology: Topology, *, timeout: float = 5.0, seen: Seen = lambda _: None) -> None:
         self.slots: Slots = {}
         self.version = 0
         """Grows with every change."""
@@ -45,6 +45,7 @@ class SlotMap:
         }
         self._options = topology.hosts[0]
         self._timeout = timeout
+        self._seen = seen
         self._links: dict[Address, Link] = {}
         self._reading: asyncio.Task[None] | None = None
 
@@ -52,7 +53,8 @@ class SlotMap:
         """Return the link to a node."""
         found = self._links.get(address)
         if found is None:
-            found = self._links[address] = Link(Fixed(self.options(address)), timeout=self._timeout)
+            place = Fixed(self.options(address))
+            found = self._links[address] = Link(place, timeout=self._timeout, seen=self._seen)
         return found
 
     def options(self, address: Address) -> Options:
@@ -134,8 +136,8 @@ class SlotMap:
 class Cluster:
     """A :class:`Server` made of one link per node."""
 
-    def __init__(self, topology: Topology, *, timeout: float = 5.0) -> None:
-        self._map = SlotMap(topology, timeout=timeout)
+    def __init__(self, topology: Topology, *, timeout: float = 5.0, seen: Seen = lambda _: None) -> None:
+        self._map = SlotMap(topology, timeout=timeout, seen=seen)
         self._state: tuple[int, ...] = ()
         self._number = 0
 

@@ -7,16 +7,16 @@ from collections.abc import Callable
 from shared.store.channels import ChannelReader, Channels, OnMessage
 from shared.store.cluster import Cluster
 from shared.store.cluster_channels import ClusterChannels
-from shared.store.link import Link, Server
+from shared.store.link import Link, Seen, Server
 from shared.store.place import Kind, parse, place_of
 
 
-def connect(url: str, *, timeout: float = 5.0) -> Server:
+def connect(url: str, *, timeout: float = 5.0, seen: Seen = lambda _: None) -> Server:
     """Return the server that a URL names; it connects with the first command.  Raises BadAddress."""
     topology = parse(url)
     if topology.kind is Kind.CLUSTER:
-        return Cluster(topology, timeout=timeout)
-    return Link(place_of(topology), timeout=timeout)
+        return Cluster(topology, timeout=timeout, seen=seen)
+    return Link(place_of(topology), timeout=timeout, seen=seen)
 
 
 def listen(url: str, on_message: OnMessage, on_link: Callable[[], None] = lambda: None) -> Channels:

@@ -119,6 +119,15 @@ class WorkerInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """Unix seconds at which the model was made, as ``GET /v1/models`` shows it."""
     reserve: int = 0
     """Of the slots, those that new requests never get: they are for what other workers hand over."""
+    device: str = ""
+    """What computes, as a person calls it: a GPU's name, or cpu."""
+    version: str = ""
+    probe: str = ""
+    """host:port of its /metrics, as seen from where it runs."""
+    prompt_tokens: int = 0
+    """Computed since its start."""
+    generated_tokens: int = 0
+    """Made since its start."""
 
     @property
     def open_slots(self) -> int:
@@ -131,6 +140,35 @@ class Announced:
     """A worker's announcement and whether its lease still stands."""
 
     info: WorkerInfo
+    alive: bool
+
+
+class GatewayInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a gateway announces of itself every few seconds; counts run since its start."""
+
+    gateway: str
+    version: str = ""
+    probe: str = ""
+    """host:port of its /metrics, as seen from where it runs."""
+    sockets: int = 0
+    streams: int = 0
+    """HTTP streams."""
+    viewers: int = 0
+    draining: bool = False
+    ended: dict[str, int] = {}
+    """Responses by how they ended."""
+    refused: int = 0
+    first_token: tuple[int, ...] = ()
+    """Answers by the time to their first token: a count per bucket of TTFT_BUCKETS, and one beyond."""
+    inter_token: tuple[int, ...] = ()
+    """Gaps between live deltas, likewise by ITL_BUCKETS."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnnouncedGateway:
+    """A gateway's announcement and whether its lease still stands."""
+
+    info: GatewayInfo
     alive: bool
 
 
@@ -152,6 +190,8 @@ class Claim:
     attempts: int
     entries: tuple[Entry, ...]
     """The whole log, so that a hand-over continues from its token ids."""
+    reclaimed: bool = False
+    """Taken from a worker that did not release it: it died, hung or was cut off."""
 
     @property
     def response_id(self) -> str:
@@ -287,6 +327,15 @@ class GatewayStore(Protocol):
     async def workers(self) -> Sequence[Announced]:
         """Return all announced workers, also lately dead ones."""
 
+    async def announce(self, info: GatewayInfo) -> None:
+        """Make this gateway known for a lease, to those who look after the whole; no gateway needs it."""
+
+    async def retire(self) -> None:
+        """Take this gateway's announcement back."""
+
+    async def gateways(self) -> Sequence[AnnouncedGateway]:
+        """Return all announced gateways, also lately dead ones."""
+
     async def waiting(self, model: str) -> int:
         """Count the accepted requests of the model that no worker has claimed yet."""
 
@@ -307,6 +356,10 @@ class Live(Protocol):
     It is made with an :data:`OnLive` callback and a second one that is called after every new link,
     when all subscriptions stand again and whatever was published in between has been missed.
     """
+
+    @property
+    def connected(self) -> bool:
+        """Whether a link stands; may be asked on any thread."""
 
     async def subscribe(self, response_id: str) -> None:
         """Return once the server has confirmed the subscription."""

@@ -15,9 +15,11 @@ from shared.store import keys
 from shared.store.codec import decode_entry, text_of
 from shared.store.contract import (
     Announced,
+    AnnouncedGateway,
     Attended,
     Cancelled,
     Followed,
+    GatewayInfo,
     Leases,
     Overloaded,
     Refused,
@@ -34,6 +36,7 @@ from shared.store.spread import all_of
 _SWEEP_TERM_MS = 1500
 _SWEEP_MOST = 256
 _CONSUMER_FORGOTTEN_MS = 3_600_000
+_DAY_MS = 86_400_000
 
 
 class RedisGatewayStore:
@@ -45,6 +48,7 @@ class RedisGatewayStore:
         self._partitions = partitions
         self._scripts = load_scripts()
         leases = leases or Leases()
+        self._lease = _ms(leases.lease)
         self._attachment = _ms(leases.attachment)
         self._retention = _ms(leases.retention)
         self._conversation = _ms(leases.conversation)
@@ -187,10 +191,31 @@ class RedisGatewayStore:
 
     async def workers(self) -> Sequence[Announced]:
         """Return all announced workers, also lately dead ones."""
-        seconds, _ = await self._link.command("TIME")
-        raw = await self._link.command("HGETALL", keys.WORKERS)
-        values = raw.values() if isinstance(raw, dict) else raw[1::2]
-        return [announced(value, int(seconds)) for value in values]
+        now, values = await self._announcements(keys.WORKERS)
+        return [announced(value, now) for value in values]
+
+    async def gateways(self) -> Sequence[AnnouncedGateway]:
+        """Return all announced gateways, also lately dead ones."""
+        now, values = await self._announcements(keys.GATEWAYS)
+        entries = [msgspec.json.decode(value, type=_GatewayAnnouncement) for value in values]
+        return [AnnouncedGateway(entry.info, alive=now < entry.until) for entry in entries]
+
+    async def announce(self, info: GatewayInfo) -> None:
+        """Make this gateway known for a lease."""
+        raw = msgspec.json.encode(info)
+        await self._link.script(
+            self._scripts["announce"], (keys.GATEWAYS,), self._name, raw, self._lease, _DAY_MS
+        )
+
+    async def retire(self) -> None:
+        """Take this gateway's announcement back."""
+        await self._link.command("HDEL", keys.GATEWAYS, self._name)
+
+    async def _announcements(self, key: str) -> tuple[int, list[bytes]]:
+        """Return the server's time in seconds, and all announcements of one kind."""
+        seconds, _ = await self._link.command("TIME", key=key)
+        raw = await self._link.command("HGETALL", key)
+        return int(seconds), list(raw.values() if isinstance(raw, dict) else raw[1::2])
 
     async def waiting(self, model: str) -> int:
         """Count the accepted requests of the model that no worker has claimed yet."""
@@ -241,6 +266,13 @@ class _Announcement(msgspec.Struct, frozen=True, array_like=True):
 
     until: float
     info: WorkerInfo
+
+
+class _GatewayAnnouncement(msgspec.Struct, frozen=True, array_like=True):
+    """What the hash of gateways holds, likewise."""
+
+    until: float
+    info: GatewayInfo
 
 
 def announced(raw: bytes, now: float) -> Announced:

@@ -19,6 +19,7 @@ script may touch them.  K is written in the response id, hence the number of par
 | ``{pK}c:ID`` | channel | the live messages | - |
 | ``{pK}i:DIGEST`` | string | idempotency key (with its principal) -> response id | TTL |
 | ``workers`` | hash | worker name -> announcement | a day after the last announcement |
+| ``gateways`` | hash | gateway name -> announcement | a day after the last announcement |
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from shared.log import partition_of
 
 GROUP = "w"
 WORKERS = "workers"
+GATEWAYS = "gateways"
 
 
 @dataclass(frozen=True, slots=True)

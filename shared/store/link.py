@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -29,6 +30,9 @@ from redis.exceptions import (
 from shared.store.contract import StoreUnavailable
 from shared.store.place import Place, open_connection, parse, place_of
 from shared.store.scripts import Script
+
+Seen = Callable[[float | None], None]
+"""Told of every packet: the seconds until its last reply, or None if the replies were lost."""
 
 MOST_COMMANDS = 256
 """Commands in one packet: bounds the time for which one packet holds the server."""
@@ -104,8 +108,9 @@ class Link:
     that very connection or not at all.
     """
 
-    def __init__(self, place: Place, *, timeout: float = 5.0) -> None:
+    def __init__(self, place: Place, *, timeout: float = 5.0, seen: Seen = lambda _: None) -> None:
         self.number = 0
+        self._seen = seen
         self._place = place
         self._connection: Connection | None = None
         self._timeout = timeout
@@ -115,12 +120,12 @@ class Link:
         self._task = asyncio.create_task(self._run(), name="redis-link")
 
     @classmethod
-    def to(cls, url: str, *, timeout: float = 5.0) -> Link:
+    def to(cls, url: str, *, timeout: float = 5.0, seen: Seen = lambda _: None) -> Link:
         """Make a link to a server alone or under Sentinel; it connects with the first command.
 
         Raises BadAddress if the URL is none of these.
         """
-        return cls(place_of(parse(url)), timeout=timeout)
+        return cls(place_of(parse(url)), timeout=timeout, seen=seen)
 
     @property
     def connected(self) -> bool:
@@ -206,8 +211,11 @@ class Link:
             async with asyncio.timeout(self._timeout):
                 connection = await self._ensure()
                 calls = self._bound_here(calls)
+                began = time.perf_counter()
                 await self._exchange(connection, calls)
+                self._seen(time.perf_counter() - began)
         except (RedisError, OSError, TimeoutError) as error:
+            self._seen(None)
             await self._drop(
                 StoreUnavailable(f"Redis does not answer: {error or type(error).__name__}"), calls
             )

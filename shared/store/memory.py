@@ -16,6 +16,7 @@ from shared.log import CLOSING, PROLOGUE, STATUS_OF, Entry, Kind, LiveMessage, R
 from shared.request import Request
 from shared.store.contract import (
     Announced,
+    AnnouncedGateway,
     Append,
     AppendReply,
     Attended,
@@ -23,6 +24,7 @@ from shared.store.contract import (
     Claim,
     FinishReply,
     Followed,
+    GatewayInfo,
     Leases,
     OnLive,
     Overloaded,
@@ -78,6 +80,7 @@ class MemoryServer:
     times: dict[str, list[float]] = field(default_factory=dict)
     workers: dict[str, tuple[float, WorkerInfo]] = field(default_factory=dict)
     conversations: dict[str, Remembered] = field(default_factory=dict)
+    gateways: dict[str, tuple[float, GatewayInfo]] = field(default_factory=dict)
     listeners: dict[str, list[OnLive]] = field(default_factory=dict)
     bells: list[asyncio.Event] = field(default_factory=list)
 
@@ -157,6 +160,7 @@ class MemoryGatewayStore:
 
     def __init__(self, server: MemoryServer) -> None:
         self._server = server
+        self._name = ""
 
     def partition_for(self, principal: str, idempotency_key: str, draw: int) -> int:
         """Return the only partition."""
@@ -273,6 +277,21 @@ class MemoryGatewayStore:
         now = self._server.now()
         return [Announced(info, alive=now < until) for until, info in self._server.workers.values()]
 
+    async def gateways(self) -> Sequence[AnnouncedGateway]:
+        """Return all announced gateways."""
+        now = self._server.now()
+        return [AnnouncedGateway(info, alive=now < until) for until, info in self._server.gateways.values()]
+
+    async def announce(self, info: GatewayInfo) -> None:
+        """Make this gateway known."""
+        until = self._server.now() + self._server.leases.lease
+        self._server.gateways[info.gateway] = (until, info)
+        self._name = info.gateway
+
+    async def retire(self) -> None:
+        """Take the announcement back."""
+        self._server.gateways.pop(self._name, None)
+
     async def waiting(self, model: str) -> int:
         """Count the unclaimed."""
         return len(self._server.waiting(model))
@@ -377,6 +396,7 @@ class MemoryWorkerStore:
         differs = not first and record.build != self._build
         marked = f"{record.build} -> {self._build}" if differs else ""
         record.epoch = max(record.epoch + 1, now)
+        reclaimed = record.owner != ""
         record.owner = secrets.token_hex(8)
         record.pending, record.pending_since = self._worker, now
         record.status, record.build, record.lost = Status.RUNNING, self._build, None
@@ -407,6 +427,7 @@ class MemoryWorkerStore:
             queued_ms=started - record.created,
             attempts=record.attempts,
             entries=tuple(record.log),
+            reclaimed=reclaimed,
         )
 
     async def append(self, batch: Sequence[Append], link: int | None = None) -> Sequence[AppendReply]:
@@ -513,6 +534,11 @@ class MemoryLive:
     def __init__(self, server: MemoryServer, on_live: OnLive) -> None:
         self._server = server
         self._on_live = on_live
+
+    @property
+    def connected(self) -> bool:
+        """Say that a link stands."""
+        return True
 
     async def subscribe(self, response_id: str) -> None:
         """Listen."""

@@ -222,7 +222,7 @@ class RedisWorkerStore:
         reply = await claiming
         if text_of(reply[0]) != "ok":
             return None
-        _, epoch, upto, body, created, attempts = reply
+        _, epoch, upto, body, created, attempts, reclaimed = reply
         # Once the claimed entry stands nobody else can write: the log may be read apart.
         log = tuple(map(decode_entry, await self._link.command("XRANGE", names.log, "-", "+")))
         if not log or log[-1].upto != int(upto):
@@ -237,6 +237,7 @@ class RedisWorkerStore:
             queued_ms=_started_ms(log) - int(created),
             attempts=int(attempts),
             entries=log,
+            reclaimed=bool(int(reclaimed)),
         )
 
     # ---- writing ----

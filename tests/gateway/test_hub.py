@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from gateway.errors import Code
 from gateway.hub import Hub
-from gateway.metrics import Metrics, Viewing
+from gateway.metrics import Metrics
+from gateway.times import Viewing
 from shared.log import LiveMessage, Status, unescape
 from shared.observe import make_logger
 from shared.store.contract import StoreUnavailable, WorkerInfo

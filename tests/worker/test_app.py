@@ -103,7 +103,18 @@ class Fleet:
             found = [e for e in self.events() if (e["event"], e.get("response_id")) == (event, response_id)]
             return found[0] if found else None
 
-        common = ("ts", "level", "event", "response_id", "worker", "process", "service", "tier", "time")
+        common = (
+            "ts",
+            "level",
+            "event",
+            "response_id",
+            "trace_id",
+            "worker",
+            "process",
+            "service",
+            "tier",
+            "time",
+        )
         return {name: value for name, value in (await eventually(line, 20)).items() if name not in common}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from shared.log import Reason
@@ -57,6 +58,8 @@ class Ended:
 
 
 Event = Piece | Ended
+Watch = Callable[["StepTaken"], None]
+"""Called in the engine's thread after each step that computed anything."""
 OnStep = Callable[[Sequence[Event]], None]
 """Called on the event loop, once per step, with everything the step made."""
 
@@ -72,6 +75,8 @@ class EngineInfo:
     """Prompt and generated tokens together."""
     slots: int
     """Sequences computed at once."""
+    device: str = ""
+    """What computes, as a person calls it: a GPU's name, or cpu."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,32 @@ class Stats:
     generated_tokens: int
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
+    sequences: int = 0
+    """Sequences that took part in the last step."""
+    cache_tokens: int = 0
+    """Tokens whose state the KV cache holds for running sequences."""
+    cache_capacity: int = 0
+    """Tokens it has room for; 0 if the engine has none of its own."""
+    device_bytes_used: int = 0
+    device_bytes_total: int = 0
+    """Memory of the GPU; 0 without one."""
+
+
+class StepKind(StrEnum):
+    """What a step computed."""
+
+    PREFILL = "prefill"
+    DECODE = "decode"
+    MIXED = "mixed"
+
+
+@dataclass(frozen=True, slots=True)
+class StepTaken:
+    """One step, for those who measure."""
+
+    kind: StepKind
+    seconds: float
+    sequences: int
 
 
 class Engine(Protocol):

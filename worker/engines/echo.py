@@ -125,7 +125,7 @@ class EchoEngine:
         self._waiting: deque[_Waiting] = deque()
         self._running: dict[str, _Running] = {}
         self._news: list[Event] = []
-        self._steps = self._prompt_tokens = self._generated_tokens = 0
+        self._steps = self._prompt_tokens = self._generated_tokens = self._sequences = 0
 
     @property
     def busy(self) -> bool:
@@ -159,6 +159,7 @@ class EchoEngine:
         self._wait_for_tick()
         events, self._news = self._news, []
         now = self._clock()
+        self._sequences = len(self._running)
         for running in list(self._running.values()):
             events += self._advance(running, now)
         return events
@@ -171,6 +172,7 @@ class EchoEngine:
             waiting=len(self._waiting),
             prompt_tokens=self._prompt_tokens,
             generated_tokens=self._generated_tokens,
+            sequences=self._sequences,
         )
 
     def close(self) -> None:

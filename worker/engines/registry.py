@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from worker.engine_thread import EngineThread
-from worker.engines.contract import EngineError, Stepper
+from worker.engines.contract import EngineError, Stepper, Watch
 from worker.engines.echo import EchoEngine
 from worker.engines.options import EchoOptions, TransformersOptions
 
 ENGINES = ("transformers", "echo")
 
 
-def make_engine(name: str, *, echo: EchoOptions, transformers: TransformersOptions) -> EngineThread:
+def make_engine(
+    name: str, *, echo: EchoOptions, transformers: TransformersOptions, watch: Watch = lambda _: None
+) -> EngineThread:
     """Return the engine called ``name``, not started: its model is loaded by ``start``, in its thread.
 
     Raises EngineError if there is no such engine.
     """
     if name == "echo":
-        return EngineThread(lambda: EchoEngine(echo))
+        return EngineThread(lambda: EchoEngine(echo), watch)
     if name == "transformers":
-        return EngineThread(lambda: _load(transformers))
+        return EngineThread(lambda: _load(transformers), watch)
     raise EngineError(f"There is no engine {name!r}; choose one of {', '.join(ENGINES)}.")
 
 

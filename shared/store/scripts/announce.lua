@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Make a worker known for a lease; also when memory is full, for it still ends what it runs.
--- KEYS  1 workers
--- ARGV  1 worker  2 announcement (JSON)  3 lease ms  4 time to live of the whole hash, ms
+-- Make a worker or a gateway known for a lease; also when memory is full, for it still ends what it runs.
+-- KEYS  1 workers or gateways
+-- ARGV  1 name  2 announcement (JSON)  3 lease ms  4 time to live of the whole hash, ms
 -- reply 1
 local t = redis.call('TIME')
 local until_seconds = tonumber(t[1]) + tonumber(t[2]) / 1e6 + tonumber(ARGV[3]) / 1000

@@ -3,7 +3,8 @@
 -- KEYS  the eight of common.lua
 -- ARGV  1 id  2 worker  3 nonce  4 queue id  5 '1' if a suspect may be admitted  6 build  7 lease ms
 --       8 attachment ms  9 retention ms  10 fit ms  11 most attempts  12 most deaths
--- reply {'ok', epoch, upto, body, created, attempts} | {'gone'} | {'ended'} | {'taken'} | {'suspect'} | {'unfit'}
+-- reply {'ok', epoch, upto, body, created, attempts, 1 if taken from an owner who had not released it}
+--       | {'gone'} | {'ended'} | {'taken'} | {'suspect'} | {'unfit'}
 --
 -- The claim writes an entry under its new epoch.  That entry is the fence: the stream refuses every id of an
 -- older epoch from here on, so a worker that was given up cannot add one token (delivery notes, case 1).
@@ -15,7 +16,7 @@ local status, owner, epoch, body, created, attempts, deaths, claimed_at, build, 
 if not status then acknowledge(queue_id) return {'gone'} end
 if is_terminal(status) then acknowledge(queue_id) return {'ended'} end
 local _, last = tail()
-if owner == nonce then return {'ok', epoch, last, body, created, attempts} end
+if owner == nonce then return {'ok', epoch, last, body, created, attempts, 0} end
 
 local pending = redis.call('XPENDING', QUEUE, GROUP, queue_id, queue_id, 1)
 if #pending == 0 or pending[1][2] ~= worker then return {'taken'} end
@@ -66,4 +67,4 @@ redis.call('HSET', HASH, 'status', 'running', 'owner', nonce, 'epoch', epoch, 'a
 redis.call('HINCRBY', HASH, 'claims', 1)
 redis.call('HDEL', HASH, 'lost')
 redis.call('ZREM', WAITING, id)
-return {'ok', epoch, upto, body, created, attempts + 1}
+return {'ok', epoch, upto, body, created, attempts + 1, owner ~= '' and 1 or 0}

@@ -15,6 +15,7 @@ from shared.store.contract import (
     Claim,
     FinishReply,
     Followed,
+    GatewayInfo,
     Overloaded,
     Refused,
     Remembered,
@@ -161,6 +162,8 @@ async def test_a_lease_that_runs_out_lets_another_worker_continue_from_the_log(b
     claim = await bench.claimed(heir, solo=False)
 
     assert claim.upto == 6
+    assert claim.reclaimed
+    assert not lost.reclaimed
     assert claim.epoch > lost.epoch
     assert [i for entry in claim.entries for i in entry.ids] == [11, 12, 13]
     assert await kinds(bench, request.response_id) == [("q", 1), ("s", 4), ("d", 5), ("d", 6), ("h", 6)]
@@ -205,6 +208,7 @@ async def test_a_released_response_is_taken_at_once_and_counts_no_attempt(bench:
     [claim] = await heir.claim(1, lambda: False)
 
     assert claim.attempts == 1
+    assert not claim.reclaimed
     assert claim.epoch > first.epoch
     assert (await draining.why([first]))[0].standing is Standing.FENCED
 
@@ -653,6 +657,22 @@ async def test_an_announced_worker_is_known_until_its_lease_ends_or_it_retires(b
     await eventually(dead)
     await worker.retire()
     assert not await bench.gateway.workers()
+
+
+async def test_an_announced_gateway_is_known_until_its_lease_ends_or_it_retires(bench: Bench):
+    info = GatewayInfo("gateway-1", sockets=3, ended={"completed": 2}, first_token=(0, 1))
+
+    await bench.gateway.announce(info)
+    [first] = await bench.gateway.gateways()
+    assert (first.info, first.alive) == (info, True)
+    assert not await bench.gateway.workers()
+
+    async def dead():
+        return not (await bench.gateway.gateways())[0].alive
+
+    await eventually(dead)
+    await bench.gateway.retire()
+    assert not await bench.gateway.gateways()
 
 
 async def test_the_bell_wakes_an_idle_worker(bench: Bench):

@@ -9,12 +9,15 @@ from worker.detokenizer import TextStream, TokenDecoder
 from worker.engines.contract import Ended, EngineError, EngineInfo, Event, Order, Stats
 from worker.engines.options import TransformersOptions
 from worker.engines.transformers.check import check, plain_logits
-from worker.engines.transformers.load import Loaded, load
+from worker.engines.transformers.load import Loaded, device_memory, device_name, load
 from worker.engines.transformers.prompt import encode
 from worker.engines.transformers.runner import Runner
 from worker.sampling import refusal
 from worker.scheduler import Scheduler, StepPlan
 from worker.sequence import Sequence
+
+_LOOK_STEPS = 64
+"""Steps between two looks at the device's memory, each a call of its driver."""
 
 
 class TransformersEngine:
@@ -22,7 +25,8 @@ class TransformersEngine:
 
     def __init__(self, loaded: Loaded, options: TransformersOptions) -> None:
         """Take the KV cache and prove that the model is computed rightly.  Raises EngineError if not."""
-        self.info = EngineInfo(loaded.name, loaded.build, loaded.context_length, options.slots)
+        device = device_name(loaded.device)
+        self.info = EngineInfo(loaded.name, loaded.build, loaded.context_length, options.slots, device)
         self._loaded = loaded
         self._scheduler = _scheduler(options)
         expected = plain_logits(loaded.model, loaded.vocabulary, loaded.device)
@@ -30,7 +34,10 @@ class TransformersEngine:
         check(self._runner, expected, loaded.vocabulary)
         self._news: list[Event] = []
         self._steps = self._prompt_tokens = self._generated_tokens = 0
+        self._sequences = 0
         self._prefill_seconds = self._decode_seconds = 0.0
+        self._options = options
+        self._device = device_memory(loaded.device)
 
     @classmethod
     def start(cls, options: TransformersOptions) -> TransformersEngine:
@@ -85,6 +92,11 @@ class TransformersEngine:
             generated_tokens=self._generated_tokens,
             prefill_seconds=self._prefill_seconds,
             decode_seconds=self._decode_seconds,
+            sequences=self._sequences,
+            cache_tokens=self._scheduler.computed,
+            cache_capacity=self._options.slots * self._loaded.context_length,
+            device_bytes_used=self._device[0],
+            device_bytes_total=self._device[1],
         )
 
     def close(self) -> None:
@@ -126,6 +138,9 @@ class TransformersEngine:
         if not plan.work:
             return
         prompt_tokens = sum(work.count for work in plan.work if not work.decodes)
+        self._sequences = len(plan.work)
+        if self._steps % _LOOK_STEPS == 0:
+            self._device = device_memory(self._loaded.device)
         self._prompt_tokens += prompt_tokens
         self._generated_tokens += chosen
         self._prefill_seconds += seconds * prompt_tokens / plan.tokens

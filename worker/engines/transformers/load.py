@@ -61,6 +61,19 @@ def load(options: TransformersOptions) -> Loaded:
     )
 
 
+def device_name(device: torch.device) -> str:
+    """Return what a person calls the device."""
+    return str(torch.cuda.get_device_name(device)) if device.type == "cuda" else device.type
+
+
+def device_memory(device: torch.device) -> tuple[int, int]:
+    """Return bytes in use, by anybody, and all bytes of a GPU; zeros without one."""
+    if device.type != "cuda":
+        return 0, 0
+    free, total = torch.cuda.mem_get_info(device)
+    return total - free, total
+
+
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
