@@ -17,10 +17,10 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from gateway.admission import Admission
-from gateway.auth import Doorkeeper
 from gateway.connection import Desk
 from gateway.door import Door, quiet_libraries
 from gateway.drain import Drain
+from gateway.entrance import make_entrance
 from gateway.headers import Cors, with_headers
 from gateway.http import Http
 from gateway.hub import Hub, Pace
@@ -35,6 +35,7 @@ from gateway.times import Tracing
 from shared.metrics import ProcessMetrics
 from shared.observe import Log, Probes, address, make_logger, watch_lateness
 from shared.otlp import exported
+from shared.store.access import Access, RedisAccess, RevocationReader
 from shared.store.check import Watchman
 from shared.store.connect import connect
 from shared.store.contract import GatewayStore, Live, StoreUnavailable
@@ -66,6 +67,7 @@ class Gateway:
         name: str | None = None,
         pace: Pace | None = None,
         tracing: Tracing | None = None,
+        access: Access | None = None,
     ) -> None:
         self.name = name or f"gateway-{os.getpid()}-{secrets.token_hex(3)}"
         self.port = 0
@@ -106,10 +108,11 @@ class Gateway:
             self._drain,
             tracing or Tracing(),
         )
-        doorkeeper = Doorkeeper(settings.origins, settings.dev_open)
-        self._sockets = Sockets(desk, doorkeeper, settings.max_sockets)
-        http = Http(desk, store, self._models, doorkeeper, Page(settings.page_dir), PageTimes(registry))
-        application = with_headers(Cors(http.application(), settings.origins), self._drain)
+        self._entrance = make_entrance(settings, access, clock, log)
+        self._sockets = Sockets(desk, self._entrance, settings.max_sockets)
+        http = Http(desk, store, self._models, self._entrance, Page(settings.page_dir), PageTimes(registry))
+        cors = Cors(http.application(), settings.origins)
+        application = with_headers(cors, self._drain, https_only=settings.https_only)
         self._door = Door(self._sockets.serve, self._sockets.judge, application)
 
     def ready(self) -> str | None:
@@ -127,10 +130,20 @@ class Gateway:
         self._rounds = [
             self._tasks.every(_ROUND_SECONDS, self._sockets.tick, "tick"),
             self._tasks.every(_ROUND_SECONDS, self._round, "round"),
+            self._tasks.every(_ROUND_SECONDS, self._entrance.look, "entrance"),
+            self._tasks.every(settings.recheck_seconds, self._entrance.roster.recheck, "recheck"),
         ]
         self._rounds.append(self._tasks.every(_ANNOUNCE_SECONDS, self._announce, "announce"))
         self._tasks.spawn(self._announce(), "announce")
-        self._log.info("listening", host=settings.host, port=self.port)
+        self._log.info("listening", host=settings.host, port=self.port, auth=",".join(settings.auth))
+
+    def on_revoked(self, kind: str, which: str) -> None:
+        """Act on a revocation that the control channel tells of."""
+        self._tasks.spawn(self._entrance.revoked(kind, which), "revoked")
+
+    def on_control_link(self) -> None:
+        """Look up all credentials: what was revoked between two links has been missed."""
+        self._tasks.spawn(self._entrance.roster.recheck(), "recheck")
 
     async def stop(self) -> None:
         """Say that it is not ready, wait for the routing to follow, send everybody elsewhere, then stop."""
@@ -224,10 +237,16 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
         name = f"gateway-{os.getpid()}-{secrets.token_hex(3)}"
         store = RedisGatewayStore(link, name=name, partitions=settings.partitions, leases=settings.leases)
         tracing = Tracing(record, settings.trace_ratio if settings.otlp else 0.0)
-        gateway = Gateway(settings, store, log, registry, name=name, tracing=tracing)
+        gateway = Gateway(
+            settings, store, log, registry, name=name, tracing=tracing, access=RedisAccess(link)
+        )
         live = LiveReader(settings.redis_url, gateway.hub.on_live, gateway.hub.on_link)
         live.start()
         stack.push_async_callback(live.close)
+        if not settings.dev:
+            control = RevocationReader(settings.redis_url, gateway.on_revoked, gateway.on_control_link)
+            control.start()
+            stack.push_async_callback(control.close)
         metrics.ready.set_function(lambda: float(gateway.ready() is None))
         await stack.enter_async_context(_probed(settings, registry, gateway, log, metrics))
         await gateway.start(live)

@@ -66,7 +66,7 @@ class Connection:
     ) -> None:
         self._socket = socket
         self._traceparent = traceparent
-        self._principal = principal
+        self.principal = principal
         self._desk = desk
         self._session = Session(desk.limits, desk.clock())
         self._outbox = Outbox()
@@ -105,6 +105,11 @@ class Connection:
         """Send the client elsewhere."""
         self._perform(self._session.drain(self._desk.clock()))
 
+    def expel(self, reason: str) -> None:
+        """Close the socket: its credential is no longer good, and coming back with it is no use."""
+        self._session.closed()
+        self._perform([Close(CloseCode.POLICY, reason)])
+
     # ---- what the session wants ----
 
     def _perform(self, effects: Sequence[Effect]) -> None:
@@ -128,7 +133,7 @@ class Connection:
         watcher = desk.hub.watcher()
         try:
             reply = await desk.admission.submit(
-                submit.create, self._principal, watcher, traceparent=self._traceparent
+                submit.create, self.principal, watcher, traceparent=self._traceparent
             )
         except Exception:  # the lane must not wait for ever, whatever went wrong
             error = WireError(Code.SERVER_ERROR, event_id=submit.create.event_id)
@@ -153,7 +158,7 @@ class Connection:
     def _attach(self, lane: Lane, resume: Resume, watcher: str, times: Viewing) -> None:
         self._attachments[lane] = self._desk.hub.attach(
             resume.response_id,
-            self._principal.name,
+            self.principal.name,
             _LaneReader(self, lane, resume.response_id, resume.event_id),
             times,
             watcher=watcher,
@@ -166,7 +171,7 @@ class Connection:
         if attachment is not None and stop.own:
             attachment.times.stop_asked(asked_at)
         self._desk.log.info("stop", response_id=stop.response_id)
-        reply = await self._desk.admission.cancel(stop.response_id, self._principal.name)
+        reply = await self._desk.admission.cancel(stop.response_id, self.principal.name)
         if isinstance(reply, WireError):
             self._perform(self._session.not_stopped(stop, reply))
         elif reply.already:

@@ -159,6 +159,12 @@ class DoorConnection(ServerConnection):
         self._timer: asyncio.TimerHandle | None = None
         self._is_socket = False
 
+    @property
+    def peer(self) -> str:
+        """Return the address of the other end, or nothing where it has none."""
+        peer = self.transport.get_extra_info("peername")
+        return str(peer[0]) if isinstance(peer, tuple) else ""
+
     def write_text(self, payload: bytes) -> None:
         """Write one text frame at once, if the connection is open.
 

@@ -24,6 +24,7 @@ class Code(StrEnum):
     INVALID_API_KEY = "invalid_api_key"
     ORIGIN_NOT_ALLOWED = "origin_not_allowed"
     PREVIOUS_RESPONSE_NOT_FOUND = "previous_response_not_found"
+    HTTPS_REQUIRED = "https_required"
     MODEL_NOT_FOUND = "model_not_found"
     RESPONSE_NOT_FOUND = "response_not_found"
     NOT_FOUND = "not_found"
@@ -77,6 +78,7 @@ TABLE: Mapping[Code, Row] = MappingProxyType(
         Code.PREVIOUS_RESPONSE_NOT_FOUND: Row(
             400, _BAD, "There is no such previous response, or it was not stored, failed or has expired."
         ),
+        Code.HTTPS_REQUIRED: Row(403, _BAD, "This server is for https and wss only; see HTTPS_ONLY."),
         Code.MODEL_NOT_FOUND: Row(404, _BAD, "There is no such model here; GET /v1/models lists them."),
         Code.RESPONSE_NOT_FOUND: Row(404, _BAD, "There is no such response, or it has expired."),
         Code.NOT_FOUND: Row(404, _BAD, "There is nothing at this path."),
@@ -122,6 +124,12 @@ class WireError:
     def status(self) -> int:
         """Return the HTTP status."""
         return TABLE[self.code].status
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the headers that go with the error in an HTTP answer."""
+        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        return headers | ({"WWW-Authenticate": "Bearer"} if self.status == 401 else {})
 
     def about(self, event_id: str | None) -> WireError:
         """Return the same error as an answer to the client's message ``event_id``."""

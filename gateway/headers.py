@@ -20,6 +20,7 @@ _ASKED = "Authorization, Content-Type, Last-Event-ID"
 _SHOWN = "X-Request-Id, Retry-After"
 _FIELDS = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+( *, *[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
 _PREFLIGHT_SECONDS = "600"
+_HSTS_SECONDS = 365 * 86_400
 
 
 class Cors:
@@ -72,7 +73,7 @@ class Cors:
         return Response(status_code=204, headers=vary | allowed)
 
 
-def with_headers(app: ASGIApp, drain: Drain) -> ASGIApp:
+def with_headers(app: ASGIApp, drain: Drain, *, https_only: bool = False) -> ASGIApp:
     """Add to every answer what clients may rely on: an id, a date, and no guessing of types."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,6 +84,8 @@ def with_headers(app: ASGIApp, drain: Drain) -> ASGIApp:
                 headers["X-Request-Id"] = uuid.uuid4().hex
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["Referrer-Policy"] = "no-referrer"
+                if https_only:
+                    headers["Strict-Transport-Security"] = f"max-age={_HSTS_SECONDS}"
                 if drain.begun:
                     headers["Connection"] = "close"  # the next request had better go elsewhere
             await send(message)

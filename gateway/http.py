@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -17,17 +18,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.admission import Accepted, refusal
 from gateway.attachment import Attachment, Reader
-from gateway.auth import Doorkeeper, Knock
+from gateway.auth import TICKET_SECONDS
 from gateway.chunks import CHAT, TEXT, Chunks, Form, whole
 from gateway.completions import Asked
 from gateway.connection import Desk
 from gateway.create import idempotency_key
+from gateway.entrance import Entrance
 from gateway.errors import Code, RefusedError, WireError
 from gateway.items import Paging, input_items, page_of
 from gateway.models import Models, fingerprint, listing
 from gateway.page import Page
 from gateway.page_times import PageTimes
-from gateway.principal import Principal
+from gateway.principal import Credential, Principal
 from gateway.response import response_object, snapshot
 from gateway.retry import repeated
 from gateway.streams import (
@@ -42,8 +44,9 @@ from gateway.streams import (
     refused,
 )
 from gateway.times import Viewing
-from gateway.wire import is_response_id, parse_chat, parse_completion, parse_create, parse_query
-from shared.store.contract import Followed, GatewayStore, Refused
+from gateway.visit import Visit
+from gateway.wire import is_response_id, parse_chat, parse_completion, parse_create, parse_query, parse_ticket
+from shared.store.contract import Followed, GatewayStore, Refused, StoreUnavailable
 
 BODY_BYTES = 256 * 1024
 BODY_SECONDS = 10.0
@@ -58,7 +61,7 @@ class Http:
     desk: Desk
     store: GatewayStore
     models: Models
-    doorkeeper: Doorkeeper
+    entrance: Entrance
     page: Page
     page_times: PageTimes
 
@@ -76,6 +79,7 @@ class Http:
             Route("/v1/chat/completions", self._guarded(self.chat), methods=["POST"]),
             Route("/v1/completions", self._guarded(self.complete), methods=["POST"]),
             Route("/v1/page/times", self._guarded(self.take_page_times), methods=["POST"]),
+            Route("/v1/ws-tickets", self._guarded(self.issue_ticket), methods=["POST"]),
             Route("/v1/{rest:path}", _AnyMethod(self._guarded(self.nothing))),
             Mount("/", self.page),
         ]
@@ -160,6 +164,19 @@ class Http:
         log = await self._whole_log(_response_id(request), _principal(request))
         return _json(page_of(input_items(log.request), parse_query(request.query_params, Paging)))
 
+    async def issue_ticket(self, request: Request) -> Response:
+        """``POST /v1/ws-tickets``: what lets a page open one WebSocket, since it cannot send a header there."""
+        asked = parse_ticket(await _body(request))
+        ticket = secrets.token_urlsafe(32)
+        origin = request.headers.get("origin") or asked.origin
+        try:
+            await self.entrance.doorkeeper.issue(_principal(request), ticket, origin)
+        except StoreUnavailable:
+            raise RefusedError(WireError(Code.BACKEND_UNAVAILABLE, retry_after=2)) from None
+        answer = _json({"object": "ws_ticket", "ticket": ticket, "expires_in": int(TICKET_SECONDS)})
+        answer.headers["Cache-Control"] = "no-store"
+        return answer
+
     async def ask_for_upgrade(self, _: Request) -> Response:
         """``GET /v1/responses`` without an upgrade."""
         raise RefusedError(WireError(Code.UPGRADE_REQUIRED))
@@ -179,11 +196,15 @@ class Http:
 
     def _guarded(self, handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:
-            principal = await self.doorkeeper.admit(Knock.of(request.headers))
+            peer = request.client.host if request.client else ""
+            principal = await self.entrance.admit(request.headers.getlist, peer)
             if isinstance(principal, WireError):
                 raise RefusedError(principal)
             request.state.principal = principal
-            return await handler(request)
+            answer = await handler(request)
+            if principal.credential is Credential.NONE:
+                return answer
+            return Visit(answer, principal, self.entrance.roster)
 
         return guarded
 

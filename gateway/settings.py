@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from gateway.create import Defaults
 from gateway.session import Limits
+from shared.quota import Quota
 from shared.settings import setting
 from shared.store.contract import Leases
+
+_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+_COUNTED = "; 0 is no bound, AUTH=dev counts nothing."
+_ORIGIN = re.compile(r"https?://[^/?#\s*]+")
 
 _PAGE = Path(__file__).resolve().parent.parent / "frontend" / "dist"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
-    """What a gateway can be told.  There are no keys yet: everybody who reaches the port is let in."""
+    """What a gateway can be told."""
 
-    host: str = setting("HOST", "127.0.0.1", "Address of the door; not loopback only with DEV_OPEN=1.")
+    host: str = setting(
+        "HOST", "127.0.0.1", "Address of the door; with AUTH=dev not loopback only with DEV_OPEN=1."
+    )
     port: int = setting("PORT", 8080, "Port of the door; 0 takes a free one.", minimum=0, maximum=65535)
     reuse_port: bool = setting("REUSE_PORT", False, "Share the port with other gateways (SO_REUSEPORT).")
     probe_host: str = setting("PROBE_HOST", "127.0.0.1", "Address of /livez, /readyz and /metrics.")
@@ -32,13 +42,95 @@ class GatewaySettings:
         secret=True,
     )
     partitions: int = setting("PARTITIONS", 1, "Hash tags for new responses.", minimum=1, maximum=4096)
+
+    auth: tuple[str, ...] = setting(
+        "AUTH",
+        ("dev",),
+        "What lets a client in, any of the list: dev takes everybody and stands alone, keys are API keys, "
+        "jwt are tokens of JWT_ISSUER.",
+        choices=("dev", "keys", "jwt"),
+    )
     dev_open: bool = setting(
-        "DEV_OPEN", False, "Let everybody in who reaches the port, also from other machines."
+        "DEV_OPEN", False, "With AUTH=dev: let everybody in who reaches the port, also from other machines."
+    )
+    api_keys: tuple[str, ...] = setting(
+        "API_KEYS",
+        (),
+        "Keys besides those of `tokenwire keys`, each NAME:KEY or NAME:sha256:HEX, a KEY of 20 characters or more.",
+        secret=True,
+    )
+    api_keys_file: Path | None = setting(
+        "API_KEYS_FILE",
+        None,
+        "File of such keys, one a line; read again when it changes, and who is not in it any more is cut.",
+    )
+    jwt_issuer: str = setting("JWT_ISSUER", "", "The `iss` that tokens must have.")
+    jwt_audience: str = setting("JWT_AUDIENCE", "", "The `aud` that tokens must have.")
+    jwt_jwks: str = setting("JWT_JWKS", "", "Where the issuer's public keys are: a file, or an https:// URL.")
+    jwt_algorithms: tuple[str, ...] = setting(
+        "JWT_ALGORITHMS",
+        ("RS256", "ES256", "EdDSA"),
+        "Algorithms that tokens may be signed with; only ones of public keys.",
+        choices=_ALGORITHMS,
+    )
+    jwt_leeway_seconds: float = setting(
+        "JWT_LEEWAY_SECONDS", 30.0, "How far the issuer's clock may differ.", minimum=0, maximum=300
     )
     origins: tuple[str, ...] = setting(
         "ORIGINS", (), "Origins of pages that may connect, besides the gateway's own; exact, with scheme."
     )
+    trusted_proxies: tuple[str, ...] = setting(
+        "TRUSTED_PROXIES",
+        (),
+        "Networks (CIDR) of the proxies in front, whose X-Forwarded-For and X-Forwarded-Proto are believed.",
+    )
+    https_only: bool = setting(
+        "HTTPS_ONLY",
+        False,
+        "Serve only what a trusted proxy says came by https or wss, and tell browsers to stay there (HSTS).",
+    )
     page_dir: Path = setting("PAGE_DIR", _PAGE, "Folder of the built page.")
+
+    sockets_per_principal: int = setting(
+        "SOCKETS_PER_PRINCIPAL", 64, f"Open sockets of a principal on all gateways{_COUNTED}", minimum=0
+    )
+    responses_per_principal: int = setting(
+        "RESPONSES_PER_PRINCIPAL",
+        32,
+        f"Responses of a principal that run or wait at once{_COUNTED}",
+        minimum=0,
+    )
+    messages_per_principal: int = setting(
+        "MESSAGES_PER_PRINCIPAL", 600, f"Messages in a minute on a principal's sockets{_COUNTED}", minimum=0
+    )
+    requests_per_principal: int = setting(
+        "REQUESTS_PER_PRINCIPAL", 300, f"Responses a principal may ask for in a minute{_COUNTED}", minimum=0
+    )
+    tokens_per_principal: int = setting(
+        "TOKENS_PER_PRINCIPAL",
+        0,
+        f"Tokens of a principal in a minute, prompts and the most that may be answered{_COUNTED}",
+        minimum=0,
+    )
+    sockets_per_address: int = setting(
+        "SOCKETS_PER_ADDRESS", 256, f"Open sockets of a client address on all gateways{_COUNTED}", minimum=0
+    )
+    requests_per_address: int = setting(
+        "REQUESTS_PER_ADDRESS", 0, f"Responses asked for in a minute from an address{_COUNTED}", minimum=0
+    )
+    failures_per_address: int = setting(
+        "FAILURES_PER_ADDRESS",
+        20,
+        "Credentials from an address that may be wrong in a minute, at each gateway, before it has to wait.",
+        minimum=1,
+    )
+    recheck_seconds: float = setting(
+        "RECHECK_SECONDS",
+        30.0,
+        "How often the credentials of open sockets and streams are looked up again; a revocation is told at "
+        "once, but what tells it may be lost.",
+        minimum=1,
+    )
 
     waiting_bound: int = setting("WAITING_BOUND", 64, "Requests of a model that may wait.", minimum=1)
     default_output_tokens: int = setting(
@@ -109,11 +201,57 @@ class GatewaySettings:
     )
 
     def __post_init__(self) -> None:
-        if not self.dev_open and not is_loopback(self.host):
-            raise ValueError(
-                f"HOST is {self.host}, but without keys the gateway listens on loopback only: "
-                "set HOST=127.0.0.1, or DEV_OPEN=1 to let in everybody who reaches the port."
+        problems = [*self._problems_of_auth(), *self._problems_of_names()]
+        if problems:
+            raise ValueError("\n".join(problems))
+
+    def _problems_of_auth(self) -> Iterator[str]:
+        if self.dev and len(self.auth) > 1:
+            yield f"AUTH is {','.join(self.auth)}, but dev takes everybody: leave dev away, or the others."
+        if self.dev and (self.api_keys or self.api_keys_file or self.jwt_jwks):
+            yield "Keys are given, but AUTH=dev asks nobody for one: set AUTH to keys, jwt or keys,jwt."
+        if self.dev and not self.dev_open and not is_loopback(self.host):
+            yield (
+                f"HOST is {self.host}, but without keys the gateway listens on loopback only: set "
+                "HOST=127.0.0.1, AUTH=keys, or DEV_OPEN=1 to let in everybody who reaches the port."
             )
+        if "jwt" in self.auth and not (self.jwt_issuer and self.jwt_audience and self.jwt_jwks):
+            yield "AUTH has jwt: set JWT_ISSUER, JWT_AUDIENCE and JWT_JWKS, all three."
+        if self.jwt_jwks.startswith("http://") and not is_loopback(urlsplit(self.jwt_jwks).hostname or ""):
+            yield "JWT_JWKS is fetched by https:// only: whoever answers in its place could let anybody in."
+
+    def _problems_of_names(self) -> Iterator[str]:
+        for origin in self.origins:
+            if not _ORIGIN.fullmatch(origin):
+                yield f"ORIGINS has {origin!r}: write scheme, host and port only, as in https://chat.example."
+        for network in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError:
+                yield f"TRUSTED_PROXIES has {network!r}: write addresses or networks, as in 10.0.0.0/8."
+        if self.https_only and not self.trusted_proxies:
+            yield "HTTPS_ONLY needs TRUSTED_PROXIES: TLS ends in front of the gateway, and only a proxy knows."
+
+    @property
+    def dev(self) -> bool:
+        """Whether this is development mode: nobody is asked for a credential."""
+        return "dev" in self.auth
+
+    @property
+    def quota(self) -> Quota:
+        """Return the bounds of a principal whose credential names no others."""
+        return Quota(
+            sockets=self.sockets_per_principal,
+            responses=self.responses_per_principal,
+            messages_per_minute=self.messages_per_principal,
+            requests_per_minute=self.requests_per_principal,
+            tokens_per_minute=self.tokens_per_principal,
+        )
+
+    @property
+    def address_quota(self) -> Quota:
+        """Return the bounds of a client address."""
+        return Quota(sockets=self.sockets_per_address, requests_per_minute=self.requests_per_address)
 
     @property
     def leases(self) -> Leases:

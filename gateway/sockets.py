@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from websockets.http11 import Request, Response
 
-from gateway.auth import Doorkeeper, Knock
 from gateway.connection import CLOSE_SECONDS, Connection, Desk
 from gateway.door import DoorConnection, answer
+from gateway.entrance import Entrance
 from gateway.errors import Code, WireError
 from gateway.principal import Principal
 from gateway.session import TELL_SECONDS
@@ -21,9 +21,9 @@ from gateway.wire import Resume, cursors
 class Sockets:
     """All WebSockets of a gateway."""
 
-    def __init__(self, desk: Desk, doorkeeper: Doorkeeper, most: int) -> None:
+    def __init__(self, desk: Desk, entrance: Entrance, most: int) -> None:
         self._desk = desk
-        self._doorkeeper = doorkeeper
+        self._entrance = entrance
         self._most = most
         self._open: set[Connection] = set()
         self._empty = asyncio.Event()
@@ -33,15 +33,14 @@ class Sockets:
 
     async def judge(self, connection: DoorConnection, request: Request) -> Response | None:
         """Refuse a handshake with an HTTP answer, or return None."""
-        principal = await self._admitted(request)
+        principal = await self._admitted(connection, request)
         if isinstance(principal, Principal):
             connection.principal = principal
             return None
         error = principal
         self._desk.metrics.rejections.labels(error.code.value).inc()
         self._desk.log.info("handshake_refused", code=error.code.value, connection=str(connection.id))
-        headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-        return answer(error.status, http.HTTPStatus(error.status).phrase, error.http(), headers)
+        return answer(error.status, http.HTTPStatus(error.status).phrase, error.http(), error.headers)
 
     async def serve(self, connection: DoorConnection) -> None:
         """Serve one socket until it is gone."""
@@ -56,11 +55,13 @@ class Sockets:
         self._open.add(socket)
         desk.metrics.sockets.inc()
         desk.drain.add(socket)
+        self._entrance.roster.add(socket)
         try:
             await socket.run(resumes)
         finally:
             self._open.discard(socket)
             desk.drain.discard(socket)
+            self._entrance.roster.discard(socket)
             desk.metrics.sockets.dec()
             if not self._open:
                 self._empty.set()
@@ -78,7 +79,7 @@ class Sockets:
                 async with asyncio.timeout(2 * TELL_SECONDS + CLOSE_SECONDS + 1):
                     await self._empty.wait()
 
-    async def _admitted(self, request: Request) -> Principal | WireError:
+    async def _admitted(self, connection: DoorConnection, request: Request) -> Principal | WireError:
         if self._desk.drain.begun:
             return WireError(Code.SERVER_DRAINING, retry_after=1)
         if len(self._open) >= self._most:
@@ -86,8 +87,13 @@ class Sockets:
         resumes = _resumes(request)
         if isinstance(resumes, WireError):
             return resumes
-        return await self._doorkeeper.admit(Knock.of(request.headers))
+        ticket = _query(request).get("ticket", [None])[0]
+        return await self._entrance.admit(request.headers.get_all, connection.peer, ticket)
 
 
 def _resumes(request: Request) -> list[Resume] | WireError:
-    return cursors(parse_qs(urlsplit(request.path).query, keep_blank_values=True))
+    return cursors(_query(request))
+
+
+def _query(request: Request) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(request.path).query, keep_blank_values=True)

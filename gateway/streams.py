@@ -354,10 +354,7 @@ class WholeResponse(Response):
 
 def refused(error: WireError) -> Response:
     """Answer a request with an error."""
-    response = Response(error.http(), error.status, media_type="application/json")
-    if error.retry_after is not None:
-        response.headers["Retry-After"] = str(error.retry_after)
-    return response
+    return Response(error.http(), error.status, error.headers, media_type="application/json")
 
 
 async def _until_gone(receive: Receive, then: Callable[[], object]) -> None:

@@ -107,6 +107,19 @@ def parse_query(query: Mapping[str, str], kind: type[T]) -> T:
         raise RefusedError(_invalid(problem)) from None
 
 
+class TicketAsked(msgspec.Struct, frozen=True):
+    """Body of ``POST /v1/ws-tickets``; it may be empty."""
+
+    origin: Annotated[str, Meta(max_length=256)] | None = None
+    """Page that may use the ticket, where a server asks for it; a page's own Origin header stands above it."""
+
+
+def parse_ticket(raw: bytes) -> TicketAsked:
+    """Read the body of ``POST /v1/ws-tickets``.  Raises RefusedError."""
+    asked: TicketAsked = _decode(_bounded(raw), TicketAsked) if raw.strip() else TicketAsked()
+    return asked
+
+
 def cursors(query: Mapping[str, list[str]]) -> list[Resume] | WireError:
     """Read the handshake's query: response_id, starting_after, stream_id and epoch as aligned lists."""
     ids = query.get("response_id", [])

@@ -20,6 +20,10 @@ script may touch them.  K is written in the response id, hence the number of par
 | ``{pK}i:DIGEST`` | string | idempotency key (with its principal) -> response id | TTL |
 | ``workers`` | hash | worker name -> announcement | a day after the last announcement |
 | ``gateways`` | hash | gateway name -> announcement | a day after the last announcement |
+| ``{auth}k`` | hash | id of an API key -> name, digest, expiry, quota | permanent: a field goes when its key is revoked |
+| ``{auth}n:DIGEST`` | string | when a principal's tokens were revoked | TTL, 30 days |
+| ``{auth}c`` | channel | the control channel: what was revoked | - |
+| ``ticket:DIGEST`` | string | whom a ticket lets in | TTL, 30 s; gone when used |
 """
 
 from __future__ import annotations
@@ -32,6 +36,8 @@ from shared.log import partition_of
 GROUP = "w"
 WORKERS = "workers"
 GATEWAYS = "gateways"
+API_KEYS = "{auth}k"
+CONTROL = "{auth}c"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,16 @@ def idempotency(partition: int, principal: str, key: str) -> str:
 def idempotency_partition(principal: str, key: str, partitions: int) -> int:
     """Return the partition in which a response with this idempotency key must be made."""
     return int(_digest(principal, key)[:8], 16) % partitions
+
+
+def revoked(principal: str) -> str:
+    """Return the key that says when a principal's tokens were revoked."""
+    return f"{{auth}}n:{_digest(principal, '')}"
+
+
+def ticket(digest: str) -> str:
+    """Return the key of a ticket; the digest is all that is kept of it."""
+    return f"ticket:{digest}"
 
 
 def _digest(principal: str, key: str) -> str:

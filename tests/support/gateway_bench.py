@@ -22,6 +22,7 @@ from gateway.render import DELTA
 from gateway.settings import GatewaySettings
 from shared.log import PROLOGUE, Reason, escape
 from shared.observe import make_logger
+from shared.store.access import Access
 from shared.store.contract import Append, Claim, GatewayStore, Live, WorkerInfo, WorkerStore
 from shared.store.memory import MemoryGatewayStore, MemoryLive, MemoryServer, MemoryWorkerStore
 
@@ -178,6 +179,7 @@ async def opened(
     worker: WorkerStore,
     make_live: Callable[[Gateway], Live],
     server: MemoryServer | None = None,
+    access: Access | None = None,
     **changes: object,
 ) -> AsyncIterator[Bench]:
     """Open a gateway, and close it after the test without a task or a viewer left."""
@@ -186,7 +188,7 @@ async def opened(
     info = WorkerInfo("worker-1", "tiny", "build", 512, 4, created=1_700_000_000)
     hand = Hand(worker, info)
     await hand.announce()
-    gateway = Gateway(settings, store, make_logger("gateway", logged), registry, pace=PACE)
+    gateway = Gateway(settings, store, make_logger("gateway", logged), registry, pace=PACE, access=access)
     await gateway.start(make_live(gateway))
     bench = Bench(gateway, hand, registry, logged, store, server)
     try:

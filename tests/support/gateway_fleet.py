@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from gateway_bench import Bench, opened
 
 from gateway.app import Gateway
+from shared.store.access import RedisAccess, RevocationReader
 from shared.store.contract import Live
 from shared.store.gateway import RedisGatewayStore
 from shared.store.link import Link
@@ -38,12 +39,23 @@ async def on_server(url: str, gateways: int = 1, **changes: object) -> AsyncIter
             link = Link.to(url)
             stack.push_async_callback(link.close)
 
-            def make_live(gateway: Gateway) -> Live:
+            controls: list[RevocationReader] = []
+
+            def make_live(gateway: Gateway, controls: list[RevocationReader] = controls) -> Live:
                 live = LiveReader(url, gateway.hub.on_live, gateway.hub.on_link)
                 live.start()
                 stack.push_async_callback(live.close)
+                control = RevocationReader(url, gateway.on_revoked, gateway.on_control_link)
+                control.start()
+                controls.append(control)
+                stack.push_async_callback(control.close)
                 return live
 
             store = RedisGatewayStore(link, name=f"gateway-{number}")
-            benches.append(await stack.enter_async_context(opened(store, worker, make_live, **changes)))
+            benches.append(
+                await stack.enter_async_context(
+                    opened(store, worker, make_live, access=RedisAccess(link), **changes)
+                )
+            )
+            await controls[0].ready()
         yield benches
