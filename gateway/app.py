@@ -32,6 +32,7 @@ from gateway.settings import GatewaySettings
 from gateway.sockets import Sockets
 from gateway.tasks import Tasks
 from gateway.times import Tracing
+from gateway.turnstile import Turnstile
 from shared.metrics import ProcessMetrics
 from shared.observe import Log, Probes, address, make_logger, watch_lateness
 from shared.otlp import exported
@@ -113,7 +114,8 @@ class Gateway:
         http = Http(desk, store, self._models, self._entrance, Page(settings.page_dir), PageTimes(registry))
         cors = Cors(http.application(), settings.origins)
         application = with_headers(cors, self._drain, https_only=settings.https_only)
-        self._door = Door(self._sockets.serve, self._sockets.judge, application)
+        turnstile = Turnstile(settings.handshakes_per_second)
+        self._door = Door(self._sockets, application, turnstile)
 
     def ready(self) -> str | None:
         """Return None, or a sentence saying what is missing; may be called on any thread."""

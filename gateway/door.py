@@ -11,8 +11,8 @@ import functools
 import logging
 import re
 import socket
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol, cast
 
 from uvicorn import Config
 from uvicorn.server import ServerState
@@ -24,14 +24,17 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from gateway.errors import CloseCode, Code, WireError, library_refusal
-from gateway.plain import HEAD_SECONDS, SOCKET_PATH, HttpConnection, OnSocket, hang_up
+from gateway.plain import HEAD_SECONDS, SOCKET_PATH, HttpConnection, OnSocket, hang_up, turn_away
 from gateway.principal import Principal
+from gateway.turnstile import Turnstile
 
 SUBPROTOCOL = Subprotocol("tokenwire.v1")
 
 HEAD_BYTES = 16 * 1024
 MESSAGE_BYTES = 64 * 1024
 PING_SECONDS = 20.0
+MOST_UNDECIDED = 4096
+"""Connections at once whose header block has not come: each costs memory and a descriptor for ten seconds."""
 WRITE_BYTES = 32 * 1024
 """Bytes that wait in the transport before the outbox takes over."""
 KERNEL_BYTES = 32 * 1024
@@ -59,17 +62,25 @@ def wants_socket(head: bytes) -> bool:
     )
 
 
+class Visitors(Protocol):
+    """What takes the WebSockets that come through the door."""
+
+    async def judge(self, connection: DoorConnection, request: Request) -> Response | None:
+        """Refuse a handshake with an HTTP answer, or return None."""
+
+    async def serve(self, connection: DoorConnection) -> None:
+        """Serve one socket until it is gone."""
+
+    def turned_away(self) -> None:
+        """Learn that one may not even ask: too many came at once."""
+
+
 class Door:
     """The listening port and the connections that came through it."""
 
-    def __init__(
-        self,
-        handler: Callable[[DoorConnection], Awaitable[None]],
-        process_request: Callable[[DoorConnection, Request], Awaitable[Response | None]],
-        application: Any,
-    ) -> None:
-        self._handler = handler
-        self._process_request = process_request
+    def __init__(self, sockets: Visitors, application: Any, turnstile: Turnstile) -> None:
+        self._sockets = sockets
+        self._turnstile = turnstile
         self._config = Config(
             application,
             ws="none",
@@ -90,11 +101,11 @@ class Door:
         """Listen; return the port.  Raises OSError if it cannot be had."""
         self._config.load()
         self._server = await serve(
-            self._handler,  # type: ignore[arg-type]  # every connection is made below, as a DoorConnection
+            self._sockets.serve,  # type: ignore[arg-type]  # every connection is made below, as a DoorConnection
             host,
             port,
             create_connection=functools.partial(DoorConnection, door=self),  # type: ignore[arg-type]  # documented: a wrapper will do
-            process_request=self._process_request,  # type: ignore[arg-type]  # as for the handler
+            process_request=self._sockets.judge,  # type: ignore[arg-type]  # as for the handler
             process_response=_name_connection,
             select_subprotocol=_choose_subprotocol,
             subprotocols=[SUBPROTOCOL],
@@ -118,6 +129,22 @@ class Door:
     def track(self, connection: DoorConnection, *, undecided: bool) -> None:
         """Remember connections that nobody else knows yet."""
         (self._undecided.add if undecided else self._undecided.discard)(connection)
+
+    def turns_away(self, transport: asyncio.Transport, *, before_its_head: bool) -> bool:
+        """Send one elsewhere in time if too many come at once, and say whether that was done.
+
+        Connections that have said nothing are bounded by their number, handshakes by their rate.
+        """
+        if before_its_head:
+            seconds = 1 if len(self._undecided) >= MOST_UNDECIDED else None
+        else:
+            seconds = self._turnstile.enter(asyncio.get_running_loop().time())
+        if seconds is None:
+            return False
+        self._sockets.turned_away()
+        sentence = "Too many connections come at once; try again later."
+        turn_away(transport, WireError(Code.OVERLOADED, sentence, retry_after=seconds))
+        return True
 
     def stop_listening(self) -> None:
         """Accept no connection any more; open ones go on."""
@@ -190,7 +217,10 @@ class DoorConnection(ServerConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the header block."""
-        self._raw = transport  # type: ignore[assignment]  # a stream protocol is given a Transport
+        raw = cast("asyncio.Transport", transport)  # a stream protocol is given one
+        if self._door.turns_away(raw, before_its_head=True):
+            return
+        self._raw = raw
         self._timer = self.loop.call_later(HEAD_SECONDS, self.give_up)
         self._door.track(self, undecided=True)
 
@@ -199,6 +229,8 @@ class DoorConnection(ServerConnection):
         if self._is_socket:
             super().data_received(data)
             return
+        if self._raw is None:
+            return  # it was turned away
         self._head += data
         end = self._head.find(b"\r\n\r\n", 0, HEAD_BYTES + 4)
         if end >= 0:
@@ -239,6 +271,8 @@ class DoorConnection(ServerConnection):
         http.data_received(received)
 
     def _become_socket(self, transport: asyncio.Transport, received: bytes) -> None:
+        if self._door.turns_away(transport, before_its_head=False):
+            return
         self._is_socket = True
         transport.set_protocol(self)
         super().connection_made(transport)

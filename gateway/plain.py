@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from gateway.errors import library_refusal
+from gateway.errors import WireError, library_refusal
 
 SOCKET_PATH = "/v1/responses"
 
@@ -75,11 +76,21 @@ class HttpConnection(H11Protocol):
 
 
 def hang_up(transport: asyncio.Transport, status: int, phrase: str, sentence: str) -> None:
-    """Write a refusal and close."""
-    body = library_refusal(status, sentence)
+    """Write a refusal in a library's words and close."""
+    _write(transport, status, phrase, library_refusal(status, sentence))
+
+
+def turn_away(transport: asyncio.Transport, error: WireError) -> None:
+    """Write a refusal of ours and close."""
+    phrase = HTTPStatus(error.status).phrase
+    retry = "" if error.retry_after is None else f"Retry-After: {error.retry_after}\r\n"
+    _write(transport, error.status, phrase, error.http(), retry)
+
+
+def _write(transport: asyncio.Transport, status: int, phrase: str, body: bytes, more: str = "") -> None:
     head = (
         f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        f"Content-Length: {len(body)}\r\n{more}Connection: close\r\n\r\n"
     )
     transport.write(head.encode() + body)
     transport.close()

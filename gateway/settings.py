@@ -159,6 +159,12 @@ class GatewaySettings:
     active_per_socket: int = setting("ACTIVE_PER_SOCKET", 16, "Running responses per socket.", minimum=1)
     lanes_per_socket: int = setting("LANES_PER_SOCKET", 32, "Distinct stream_ids per socket.", minimum=1)
     max_sockets: int = setting("MAX_SOCKETS", 20_000, "Sockets of this gateway.", minimum=1)
+    handshakes_per_second: float = setting(
+        "HANDSHAKES_PER_SECOND",
+        500.0,
+        "New sockets a second; more than these are told when to come back (503), so that the open ones go on.",
+        minimum=1,
+    )
     routing_seconds: float = setting(
         "ROUTING_SECONDS",
         0.0,

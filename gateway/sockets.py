@@ -42,6 +42,10 @@ class Sockets:
         self._desk.log.info("handshake_refused", code=error.code.value, connection=str(connection.id))
         return answer(error.status, http.HTTPStatus(error.status).phrase, error.http(), error.headers)
 
+    def turned_away(self) -> None:
+        """Note that the door let one not even ask: too many came at once."""
+        self._desk.metrics.rejections.labels(Code.OVERLOADED.value).inc()
+
     async def serve(self, connection: DoorConnection) -> None:
         """Serve one socket until it is gone."""
         desk = self._desk

@@ -174,7 +174,8 @@ class Machine:
             return self._fail(error)
         effects = self._again(now, draw)
         if retry_after is not None and isinstance(effects[0], Dial):
-            return [Dial(max(effects[0].after, min(retry_after, self._patience)))]
+            # Many are told the same whole second: they must not come back in one moment.
+            return [Dial(max(effects[0].after, min(retry_after, self._patience)) + draw)]
         return effects
 
     def quiet(self, now: float, draw: float) -> list[Effect]:

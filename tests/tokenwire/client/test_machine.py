@@ -279,9 +279,9 @@ def test_a_refused_handshake_is_told_with_its_code(status):
     assert (error.code, str(error), error.retry_after) == ("some_code", "No.", 7)
 
 
-def test_a_handshake_refused_for_now_is_tried_again_no_sooner_than_it_says():
-    (effect,) = Machine({}, "key", 10.0).refused(503, "server_draining", "Later.", 5, 0.0, 0.5)
-    assert effect == Dial(5)
+def test_a_handshake_refused_for_now_is_tried_again_no_sooner_than_it_says_and_not_by_all_at_once():
+    (effect,) = Machine({}, "key", 10.0).refused(503, "server_draining", "Later.", 5, 0.0, 0.25)
+    assert effect == Dial(5.25)
 
 
 def test_a_failed_response_names_itself():
