@@ -13,6 +13,8 @@ from tokenwire.audit.command import command_audit
 from tokenwire.chat import add_to as add_chat
 from tokenwire.chat import command_chat
 from tokenwire.errors import REFUSED, CommandError
+from tokenwire.keys import add_to as add_keys
+from tokenwire.keys import command_keys
 from tokenwire.up import add_to as add_up
 from tokenwire.up import command_up
 
@@ -39,6 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     chat = commands.add_parser("chat", help="ask one question, and see the answer being written")
     chat.set_defaults(command=command_chat)
     add_chat(chat)
+    keys = commands.add_parser("keys", help="make, list and revoke API keys")
+    keys.set_defaults(command=command_keys)
+    add_keys(keys)
     audit = commands.add_parser("audit", help="strike at a real fleet, and prove that nothing is lost")
     audit.set_defaults(command=command_audit)
     add_audit(audit)

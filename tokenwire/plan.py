@@ -108,6 +108,34 @@ def gateways(
     return [_python(f"gateway-{n}", Role.GATEWAY, common, port) for n, port in enumerate(ports, 1)]
 
 
+def takes_keys(environ: Mapping[str, str]) -> bool:
+    """Say whether an API key lets a client in, be it because anything does."""
+    return {"dev", "keys"} & _auth(environ) != set()
+
+
+def with_key(environ: Mapping[str, str], key: str) -> Mapping[str, str]:
+    """Return the environment in which gateways that ask for keys take this one too."""
+    if "keys" not in _auth(environ):
+        return environ
+    others = environ.get("API_KEYS", "").strip()
+    return {**environ, "API_KEYS": ",".join(filter(None, [others, f"tokenwire-up:{key}"]))}
+
+
+def who_comes_in(environ: Mapping[str, str]) -> str:
+    """Say in one line who may use what is started."""
+    auth = _auth(environ)
+    if "dev" not in auth:
+        return f"asks every client for a credential ({', '.join(sorted(auth))})"
+    reach = (
+        "who reaches the port" if environ.get("DEV_OPEN", "").strip() not in ("", "0") else "on this machine"
+    )
+    return f"development mode: everybody {reach} comes in; AUTH=keys asks for API keys"
+
+
+def _auth(environ: Mapping[str, str]) -> set[str]:
+    return {part.strip() for part in (environ.get("AUTH", "").strip() or "dev").split(",")}
+
+
 def _threads(settings: UpSettings, processors: int) -> int:
     """Share all processors but one, which gateways, server and browser need.
 

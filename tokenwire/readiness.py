@@ -92,7 +92,7 @@ async def _probe(port: int) -> tuple[int, str]:
     return int(head.split(" ", 2)[1]), body.strip()
 
 
-async def first_token(url: str, model: str, say: Say) -> None:
+async def first_token(url: str, model: str, say: Say, key: str = "none") -> None:
     """Return when the model has made a token that came out of the door.
 
     Raises CommandError if it cannot.
@@ -100,7 +100,7 @@ async def first_token(url: str, model: str, say: Say) -> None:
     patience = _Patience(say)
     while True:
         try:
-            problem = await _try_token(url, model)
+            problem = await _try_token(url, model, key)
         except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed) as error:
             problem = str(error)
         if problem is None:
@@ -108,9 +108,9 @@ async def first_token(url: str, model: str, say: Say) -> None:
         await patience.wait(f"the first token: {problem}")
 
 
-async def _try_token(url: str, model: str) -> str | None:
+async def _try_token(url: str, model: str, key: str) -> str | None:
     """Ask for a few tokens; return None once one has come, or what will pass by itself."""
-    async with client.dial(url, key="none") as connection:
+    async with client.dial(url, key=key) as connection:
         await client.ask(connection, model, "Hi", max_output_tokens=16)
         async for event in client.events(connection):
             problem = client.problem_of(event)

@@ -40,6 +40,15 @@ class UpSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeysSettings:
+    """`tokenwire keys`."""
+
+    redis_url: str = setting(
+        "REDIS_URL", "redis://127.0.0.1:6379", "The store of the gateways, as they know it.", secret=True
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChatSettings:
     """`tokenwire chat`."""
 

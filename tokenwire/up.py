@@ -123,8 +123,13 @@ async def _boot(
         await named_server_listens(settings.redis_url)
     redis_url = settings.redis_url or await _start_server(fleet, folder, environ)
     ports = free_ports(settings.workers + settings.gateways)
+    key = secrets.token_urlsafe(32)
     processes = plan.gateways(
-        settings, environ, redis_url=redis_url, page=_page(settings), ports=ports[settings.workers :]
+        settings,
+        plan.with_key(environ, key),
+        redis_url=redis_url,
+        page=_page(settings),
+        ports=ports[settings.workers :],
     ) + plan.workers(
         settings,
         environ,
@@ -136,7 +141,9 @@ async def _boot(
     for process in processes:
         await fleet.start(process)
     await asyncio.gather(*(answers_ready(process, say) for process in processes))
-    await first_token(plan.base_url(settings), plan.model_name(settings), say)
+    say(plan.who_comes_in(environ))
+    if plan.takes_keys(environ):
+        await first_token(plan.base_url(settings), plan.model_name(settings), say, key)
 
 
 async def _start_server(fleet: Fleet, folder: Path, environ: Mapping[str, str]) -> str:

@@ -48,3 +48,48 @@ def test_a_viewers_lease_is_refreshed_twice_before_it_runs_out(seconds):
     store = MemoryGatewayStore(MemoryServer(lambda: 0.0))
     gateway = Gateway(settings, store, make_logger("gateway", io.StringIO()), CollectorRegistry())
     assert 2 * gateway.hub._pace.refresh < seconds
+
+
+KEYS = {"AUTH": "keys"}
+JWT = {
+    "AUTH": "jwt",
+    "JWT_ISSUER": "https://i.example",
+    "JWT_AUDIENCE": "a",
+    "JWT_JWKS": "https://i.example/jwks",
+}
+
+
+@pytest.mark.parametrize(
+    ("environ", "sentence"),
+    [
+        ({"AUTH": "dev,keys"}, "dev takes everybody"),
+        ({"API_KEYS": "bob:x"}, "AUTH=dev asks nobody"),
+        ({"API_KEYS_FILE": "keys"}, "AUTH=dev asks nobody"),
+        ({"AUTH": "password"}, "AUTH must be one of dev, keys, jwt"),
+        ({"AUTH": "jwt", "JWT_ISSUER": "i"}, "JWT_ISSUER, JWT_AUDIENCE and JWT_JWKS"),
+        (JWT | {"JWT_JWKS": "http://i.example/jwks"}, "https:// only"),
+        (JWT | {"JWT_ALGORITHMS": "HS256"}, "JWT_ALGORITHMS must be one of"),
+        (JWT | {"JWT_ALGORITHMS": "none"}, "JWT_ALGORITHMS must be one of"),
+        ({"ORIGINS": "*"}, "ORIGINS has '\\*'"),
+        ({"ORIGINS": "https://*.example"}, "ORIGINS has"),
+        ({"ORIGINS": "https://chat.example/"}, "ORIGINS has"),
+        ({"ORIGINS": "chat.example"}, "ORIGINS has"),
+        ({"TRUSTED_PROXIES": "10.0.0.1/8"}, "TRUSTED_PROXIES has '10.0.0.1/8'"),
+        ({"TRUSTED_PROXIES": "nginx"}, "TRUSTED_PROXIES has 'nginx'"),
+        ({"HTTPS_ONLY": "1"}, "HTTPS_ONLY needs TRUSTED_PROXIES"),
+    ],
+)
+def test_what_would_let_the_wrong_ones_in_is_refused_at_the_start(environ, sentence):
+    with pytest.raises(SettingsError, match=sentence):
+        read(GatewaySettings, environ)
+
+
+def test_with_keys_the_gateway_may_listen_anywhere():
+    assert read(GatewaySettings, KEYS | {"HOST": "0.0.0.0"}).host == "0.0.0.0"
+    assert read(GatewaySettings, JWT | {"HOST": "::"}).dev is False
+    local = JWT | {"JWT_JWKS": "http://127.0.0.1:9000/jwks", "TRUSTED_PROXIES": "10.0.0.0/8, fd00::1"}
+    assert read(GatewaySettings, local).trusted_proxies == ("10.0.0.0/8", "fd00::1")
+
+
+def test_keys_are_not_shown():
+    assert "hunter2" not in repr(read(GatewaySettings, KEYS | {"API_KEYS": "bob:hunter2"}))

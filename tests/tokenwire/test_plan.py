@@ -4,7 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenwire.plan import Role, base_url, gateways, is_folder, last_words, model_name, models, pause, workers
+from tokenwire.plan import (
+    Role,
+    base_url,
+    gateways,
+    is_folder,
+    last_words,
+    model_name,
+    models,
+    pause,
+    takes_keys,
+    who_comes_in,
+    with_key,
+    workers,
+)
 from tokenwire.settings import UpSettings
 
 
@@ -139,3 +152,23 @@ def test_who_says_nothing_has_no_last_words():
 @given(st.text())
 def test_any_log_has_last_words(log):
     assert last_words(log)
+
+
+def test_gateways_that_ask_for_keys_take_the_commands_own_too():
+    assert with_key({"AUTH": "keys"}, "k")["API_KEYS"] == "tokenwire-up:k"
+    assert with_key({"AUTH": "jwt, keys", "API_KEYS": "bob:x"}, "k")["API_KEYS"] == "bob:x,tokenwire-up:k"
+    assert "API_KEYS" not in with_key({}, "k")
+    assert "API_KEYS" not in with_key({"AUTH": "jwt"}, "k")
+    assert [takes_keys(each) for each in ({}, {"AUTH": "keys"}, {"AUTH": "jwt"})] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({}, "development mode: everybody on this machine comes in"),
+        ({"DEV_OPEN": "1"}, "development mode: everybody who reaches the port comes in"),
+        ({"AUTH": "keys,jwt", "DEV_OPEN": "1"}, "asks every client for a credential (jwt, keys)"),
+    ],
+)
+def test_who_comes_in_is_said(environ, said):
+    assert who_comes_in(environ).startswith(said)

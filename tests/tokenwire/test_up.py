@@ -13,6 +13,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import psutil
 import pytest
@@ -250,3 +252,15 @@ def test_old_logs_are_removed(tmp_path):
     assert len(kept) == command._KEPT_LOGS
     assert kept[-1] == folder.name
     assert kept[0] == "2020-06"
+
+
+def test_with_keys_it_starts_asks_everybody_for_one_and_says_so(tmp_path, free_port):
+    key = "correct-horse-battery-staple"
+    with started(tmp_path, free_port, AUTH="keys", API_KEYS=f"bob:{key}") as process:
+        lines = told_until(process, "^ready ")
+        assert "asks every client for a credential (keys)" in lines
+        models = f"http://127.0.0.1:{free_port}/v1/models"
+        with pytest.raises(HTTPError, match="401"):
+            urlopen(models, timeout=10)
+        with urlopen(Request(models, headers={"Authorization": f"Bearer {key}"}), timeout=10) as answer:
+            assert answer.status == 200
