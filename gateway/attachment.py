@@ -16,11 +16,14 @@ from shared.request import Request
 class Reader(Protocol):
     """Whom an attachment delivers to.  No method may wait."""
 
+    def joined(self, request: Request) -> None:
+        """Learn what it follows, before anything of it is delivered."""
+
     def delta(self, epoch: int, number: int, text: bytes) -> None:
-        """Take one delta; ``text`` is JSON-escaped."""
+        """Take one delta; ``text`` is JSON-escaped, or a piece of ``shared.logprobs`` if they were asked for."""
 
     def replay(self, epoch: int, first: int, texts: Sequence[bytes]) -> None:
-        """Take successive deltas out of the log, beginning with the number ``first``."""
+        """Take successive deltas out of the log, beginning with the number ``first``; texts as in ``delta``."""
 
     def events(self, events: Sequence[Event]) -> None:
         """Take events that are no deltas."""

@@ -145,9 +145,9 @@ class Chunks:
         self._frame: ChunkFrame | None = None
         self._head: Json = {}
 
-    def frame(self, epoch: int) -> DeltaFrame:
+    def frame(self, epoch: int, *, scored: bool) -> DeltaFrame:
         """Return the constant bytes around deltas; known after the first event."""
-        del epoch
+        del epoch, scored
         if self._frame is None:
             raise RuntimeError("a response's first event comes before its deltas")
         return self._frame

@@ -18,12 +18,13 @@ from gateway.hub import Hub
 from gateway.metrics import Metrics
 from gateway.outbox import Outbox
 from gateway.principal import Principal
-from gateway.render import DeltaFrame, Event, joined
+from gateway.render import DeltaFrame, Event, is_scored, joined
 from gateway.session import Close, Effect, Follow, Lane, Limits, Say, Session, Stop, Submit
 from gateway.tasks import Tasks
 from gateway.times import Asking, Resuming, Trace, Tracing, Viewing
 from gateway.wire import Resume, parse
 from shared.observe import Log
+from shared.request import Request
 from shared.trace import parse as parse_trace
 
 CLOSE_SECONDS = 3.0
@@ -281,7 +282,7 @@ class Connection:
 class _LaneReader:
     """Delivers one response to one lane."""
 
-    __slots__ = ("_begun", "_connection", "_epoch", "_event_id", "_frame", "_lane", "_response_id")
+    __slots__ = ("_begun", "_connection", "_epoch", "_event_id", "_frame", "_lane", "_response_id", "_scored")
 
     def __init__(self, connection: Connection, lane: Lane, response_id: str, event_id: str | None) -> None:
         self._connection = connection
@@ -290,7 +291,12 @@ class _LaneReader:
         self._event_id = event_id
         self._epoch = 0
         self._frame = DeltaFrame(response_id, 0, lane)
+        self._scored = False
         self._begun = False
+
+    def joined(self, request: Request) -> None:
+        """Note how deltas are to be framed."""
+        self._scored = is_scored(request)
 
     def delta(self, epoch: int, number: int, text: bytes) -> None:
         """Send one delta."""
@@ -320,5 +326,5 @@ class _LaneReader:
     def _frame_of(self, epoch: int) -> DeltaFrame:
         if epoch != self._epoch:
             self._epoch = epoch
-            self._frame = DeltaFrame(self._response_id, epoch, self._lane)
+            self._frame = DeltaFrame(self._response_id, epoch, self._lane, scored=self._scored)
         return self._frame

@@ -23,6 +23,9 @@ Temperature = Annotated[float, Meta(ge=0, le=2)]
 TopP = Annotated[float, Meta(gt=0, le=1)]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 EventId = Annotated[str, Meta(max_length=256)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+MOST_LOGPROBS = 20
+LOGPROBS = "message.output_text.logprobs"
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -49,6 +52,9 @@ class Create(msgspec.Struct, frozen=True):
     max_output_tokens: Tokens | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
+    include: list[str] | None = None
+    """``message.output_text.logprobs`` asks for logprobs; what else may stand here, answers never hold."""
+    top_logprobs: Annotated[int, Meta(ge=0, le=MOST_LOGPROBS)] | None = None
     metadata: Metadata | None = None
     store: bool | None = None
     previous_response_id: Annotated[str, Meta(max_length=256)] | None = None
@@ -58,6 +64,8 @@ class Create(msgspec.Struct, frozen=True):
     # Ours:
     seed: Seed | None = None
     stop: Stop | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
     keep: Annotated[float, Meta(ge=-1, le=3600)] | None = None
     """Seconds the response goes on after its last viewer left: 0 ends it at once, -1 lets it end by itself."""
     idempotency_key: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
@@ -95,27 +103,19 @@ def _all_null(value: object) -> bool:
     return value is None or (isinstance(value, dict) and all(each is None for each in value.values()))
 
 
-def _no_logprobs(value: object) -> bool:
-    return value is None or (isinstance(value, list) and "message.output_text.logprobs" not in value)
-
-
 NEUTRAL: Mapping[str, Callable[[object], bool]] = {
     "tools": nothing_asked,
     "tool_choice": one_of("none", "auto"),
     "text": _plain_text,
     "reasoning": _all_null,
-    "include": _no_logprobs,
     "truncation": one_of("disabled"),
     "conversation": one_of(),
     "prompt": one_of(),
-    "top_logprobs": one_of(0),
     "logprobs": one_of(False),
     "n": one_of(1),
     "generate": one_of(True),
     "modalities": one_of(["text"]),
     "audio": one_of(),
-    "frequency_penalty": one_of(0, 0.0),
-    "presence_penalty": one_of(0, 0.0),
     "logit_bias": nothing_asked,
     "response_format": lambda value: _plain_text({"format": value}),
 }
@@ -241,6 +241,9 @@ def to_request(  # noqa: PLR0913 - the parts of a request that a create does not
         temperature=1.0 if create.temperature is None else create.temperature,
         top_p=1.0 if create.top_p is None else create.top_p,
         stop=stop,
+        frequency_penalty=create.frequency_penalty or 0.0,
+        presence_penalty=create.presence_penalty or 0.0,
+        top_logprobs=_top_logprobs(create),
     )
     return Request(
         response_id=response_id,
@@ -257,6 +260,12 @@ def to_request(  # noqa: PLR0913 - the parts of a request that a create does not
         raw=bool(create.raw),
         traceparent=traceparent,
     )
+
+
+def _top_logprobs(create: Create) -> int | None:
+    """Return how many likeliest tokens are told with each token's logprob; None if none were asked for."""
+    asked = LOGPROBS in (create.include or ()) or create.top_logprobs
+    return (create.top_logprobs or 0) if asked else None
 
 
 def _keep(create: Create, defaults: Defaults) -> float:

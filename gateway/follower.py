@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from shared.log import Entry, Kind, LiveMessage
+from shared.log import SCORED, Entry, Kind, LiveMessage
 from shared.store.contract import Followed
 
 MAX_HELD = 256
@@ -66,7 +66,7 @@ class Follower:
         if message.upto <= self.next:
             return Verdict.DUPLICATE
         if message.upto - message.covers != self.next:
-            return self._must_ask(Verdict.GAP)
+            return self._judge_scored(message)
         return self._take(message)
 
     def must_read(self) -> None:
@@ -115,9 +115,16 @@ class Follower:
         """Drop what a given-up owner says; of a new one only a claim or an ending may come first."""
         if message.epoch < self.epoch:
             return Verdict.DUPLICATE
-        if message.kind == b"d" or message.upto - message.covers != self.next:
+        if message.kind in (b"d", SCORED) or message.upto - message.covers != self.next:
             return self._must_ask(Verdict.GAP)
         return self._take(message)
+
+    def _judge_scored(self, message: LiveMessage) -> Verdict:
+        """Take a delta with logprobs, which says that it covers nothing; anything else here is a gap."""
+        if message.kind != SCORED or message.upto - 1 != self.next:
+            return self._must_ask(Verdict.GAP)
+        self.next, self.cursor_epoch = message.upto, message.epoch
+        return Verdict.DELIVER
 
     def _take(self, message: LiveMessage) -> Verdict:
         if message.kind == b"e":

@@ -21,7 +21,7 @@ from gateway.render import render
 from gateway.response import Snapshot, snapshot
 from gateway.tasks import Tasks
 from gateway.times import Viewing
-from shared.log import Entry, Kind, LiveMessage
+from shared.log import SCORED, Entry, Kind, LiveMessage
 from shared.observe import Log
 from shared.store.contract import Followed, GatewayStore, Live, Refused, StoreUnavailable, Watch
 
@@ -204,7 +204,7 @@ class Hub:
         verdict = attachment.follower.accept(message)
         if verdict is Verdict.DELIVER:
             attachment.heard = now = self._clock()
-            if message.kind == b"d":
+            if message.kind in (b"d", SCORED):
                 attachment.times.delta(now)
                 attachment.reader.delta(message.epoch, message.upto - 1, message.text)
             else:
@@ -267,6 +267,7 @@ class Hub:
             return True
         if attachment.request is None:
             attachment.times.joined(log.request, self._clock())
+            attachment.reader.joined(log.request)
         attachment.request, attachment.created_ms = log.request, log.created_ms
         attachment.heard = attachment.attended = self._clock()
         self._deliver(attachment, log, entries, begin)
@@ -298,7 +299,7 @@ class Hub:
                 deltas = list(run)
                 self._metrics.replayed.inc(len(deltas))
                 attachment.times.replayed(now)
-                attachment.reader.replay(epoch, deltas[0].first, [each.text.encode() for each in deltas])
+                attachment.reader.replay(epoch, deltas[0].first, [each.piece for each in deltas])
                 continue
             for entry in run:
                 if kind is Kind.STARTED:

@@ -14,6 +14,7 @@ import msgspec
 
 from gateway.response import Json, Snapshot, item, item_id, part, raw_text, response_object
 from shared.log import Entry, Kind, Status
+from shared.logprobs import unpacked, wire
 from shared.request import Request
 
 DELTA = "response.output_text.delta"
@@ -54,8 +55,8 @@ def render(
         case Kind.STARTED:
             bodies = _started(request, created_ms)
         case Kind.DELTA:
-            text = entry.text.encode()
-            payload = DeltaFrame(request.response_id, entry.epoch).one(entry.first, text)
+            frame = DeltaFrame(request.response_id, entry.epoch, scored=is_scored(request))
+            payload = frame.one(entry.first, entry.piece)
             return [Event(DELTA, entry.first, payload)] if entry.first > after else []
         case Kind.HANDED:
             return []
@@ -87,7 +88,7 @@ def _started(request: Request, created_ms: int) -> Iterator[tuple[str, Json]]:
 def _ended(request: Request, created_ms: int, entry: Entry, told: Snapshot) -> Iterator[tuple[str, Json]]:
     if entry.covers > 1:
         place = _place(request)
-        yield "response.output_text.done", place | {"text": raw_text(told), "logprobs": []}
+        yield "response.output_text.done", place | {"text": raw_text(told), "logprobs": wire(told.logprobs)}
         yield "response.content_part.done", place | {"part": part(told)}
         yield "response.output_item.done", {"output_index": 0, "item": item(request.response_id, told)}
     yield _TERMINAL[told.status], {"response": response_object(request, created_ms, told)}
@@ -116,22 +117,37 @@ def joined(first: int, texts: Sequence[bytes]) -> Iterator[tuple[int, int, bytes
         yield begin, at, b"".join(portion)
 
 
+def is_scored(request: Request) -> bool:
+    """Say whether the deltas of a request carry logprobs."""
+    return request.sampling.top_logprobs is not None
+
+
 class DeltaFrame:
-    """The constant bytes around every delta of one response, epoch and lane: no JSON is encoded per delta."""
+    """The constant bytes around every delta of one response, epoch and lane: no JSON is encoded per delta.
 
-    __slots__ = ("_head", "_middle", "_tail", "overhead")
+    Where the response is ``scored``, texts may be pieces of ``shared.logprobs``, and those are encoded.
+    """
 
-    def __init__(self, response_id: str, epoch: int, stream_id: str | None = None) -> None:
+    __slots__ = ("_head", "_middle", "_scored", "_tail", "overhead")
+
+    def __init__(
+        self, response_id: str, epoch: int, stream_id: str | None = None, *, scored: bool = False
+    ) -> None:
         lane = "" if stream_id is None else f'"stream_id":"{stream_id}",'
         place = f'"item_id":"{item_id(response_id)}","output_index":0,"content_index":0'
         self._head = f'{{{lane}"type":"{DELTA}","sequence_number":'.encode()
         self._middle = f',{place},"delta":"'.encode()
-        self._tail = f'","logprobs":[],"epoch":{epoch}}}'.encode()
+        self._scored = scored
+        self._tail = (
+            f',"epoch":{epoch}}}'.encode() if scored else f'","logprobs":[],"epoch":{epoch}}}'.encode()
+        )
         self.overhead = len(self._head) + len(self._middle) + len(self._tail) + 8
         """Bytes of a frame besides its text, about."""
 
     def one(self, number: int, text: bytes) -> bytes:
         """Render the delta ``number``; ``text`` is JSON-escaped."""
+        if self._scored:
+            text = _with_logprobs(text)
         return b"%b%d%b%b%b" % (self._head, number, self._middle, text, self._tail)
 
     def merged(self, first: int, last: int, text: bytes) -> bytes:
@@ -139,4 +155,11 @@ class DeltaFrame:
         if first == last:
             return self.one(last, text)
         named = b'%d,"first_sequence_number":%d' % (last, first)
+        if self._scored:
+            text = _with_logprobs(text)
         return b"%b%b%b%b%b" % (self._head, named, self._middle, text, self._tail)
+
+
+def _with_logprobs(pieces: bytes) -> bytes:
+    text, logprobs = unpacked(pieces)
+    return b'%b","logprobs":%b' % (text, bytes(wire(logprobs)))

@@ -9,6 +9,7 @@ from typing import assert_never
 import msgspec
 
 from shared.log import STATUS_OF, Entry, Kind, Reason, Status
+from shared.logprobs import join, wire
 from shared.request import Request
 
 Json = dict[str, object]
@@ -20,6 +21,8 @@ class Snapshot:
 
     text: str = ""
     """JSON-escaped."""
+    logprobs: str = ""
+    """Of all tokens, as ``shared.logprobs`` spells them."""
     prompt_tokens: int = 0
     cached_tokens: int = 0
     generated_tokens: int = 0
@@ -44,6 +47,7 @@ def reason_of(ending: Entry) -> Reason:
 def snapshot(entries: Iterable[Entry]) -> Snapshot:
     """Sum up a whole log."""
     texts: list[str] = []
+    logprobs: list[str] = []
     marks: list[str] = []
     prompt = cached = generated = 0
     started = False
@@ -58,13 +62,16 @@ def snapshot(entries: Iterable[Entry]) -> Snapshot:
                 started = True
             case Kind.DELTA:
                 texts.append(entry.text)
+                logprobs.append(entry.logprobs)
             case Kind.HANDED:
                 marks += [entry.marked] if entry.marked else []
             case Kind.ENDED:
                 ended = entry
             case _:
                 assert_never(entry.kind)
-    return Snapshot("".join(texts), prompt, cached, generated, started, "; ".join(marks), ended)
+    return Snapshot(
+        "".join(texts), join(logprobs), prompt, cached, generated, started, "; ".join(marks), ended
+    )
 
 
 _WIRE_STATUS = {Status.RUNNING: "in_progress"}
@@ -91,6 +98,9 @@ def response_object(request: Request, created_ms: int, told: Snapshot) -> Json:
         "temperature": request.sampling.temperature,
         "top_p": request.sampling.top_p,
         "seed": request.sampling.seed,
+        "frequency_penalty": request.sampling.frequency_penalty,
+        "presence_penalty": request.sampling.presence_penalty,
+        "top_logprobs": request.sampling.top_logprobs or 0,
         "store": request.echo.get("store", True),
         "parallel_tool_calls": False,
         "text": {"format": {"type": "text"}},
@@ -121,7 +131,7 @@ def item(response_id: str, told: Snapshot) -> Json:
 
 def part(told: Snapshot) -> Json:
     """Build the only content part."""
-    return {"type": "output_text", "text": raw_text(told), "annotations": [], "logprobs": []}
+    return {"type": "output_text", "text": raw_text(told), "annotations": [], "logprobs": wire(told.logprobs)}
 
 
 def raw_text(told: Snapshot) -> msgspec.Raw:

@@ -14,7 +14,8 @@ from gateway.drain import Drain
 from gateway.errors import Code, WireError
 from gateway.metrics import Metrics
 from gateway.outbox import LIMIT, PATIENCE, Outbox
-from gateway.render import DELTA, DeltaFrame, Event, joined
+from gateway.render import DELTA, DeltaFrame, Event, is_scored, joined
+from shared.request import Request
 
 QUIET_SECONDS = 15.0
 """A stream that has nothing to say for so long says that it is alive."""
@@ -51,8 +52,8 @@ class Dialect(Protocol):
     def resumable(self) -> bool:
         """Whether a client can go on after the last event it has."""
 
-    def frame(self, epoch: int) -> DeltaFrame:
-        """Return the constant bytes around the deltas of an epoch."""
+    def frame(self, epoch: int, *, scored: bool) -> DeltaFrame:
+        """Return the constant bytes around the deltas of an epoch; ``scored`` ones carry logprobs."""
 
     def events(self, events: Sequence[Event]) -> Iterable[bytes]:
         """Spell events that are no deltas."""
@@ -69,9 +70,9 @@ class Events:
     def __init__(self, response_id: str) -> None:
         self._response_id = response_id
 
-    def frame(self, epoch: int) -> DeltaFrame:
-        """Return the constant bytes around the deltas of an epoch."""
-        return SseFrame(self._response_id, epoch)
+    def frame(self, epoch: int, *, scored: bool) -> DeltaFrame:
+        """Return the constant bytes around the deltas of an epoch; ``scored`` ones carry logprobs."""
+        return SseFrame(self._response_id, epoch, scored=scored)
 
     @staticmethod
     def events(events: Sequence[Event]) -> Iterator[bytes]:
@@ -101,6 +102,7 @@ class StreamReader:
         self._frame: DeltaFrame | None = None
         self._news = asyncio.Event()
         self._over = self._begun = self._cut = False
+        self._scored = False
         self.too_slow = False
 
     @property
@@ -112,6 +114,10 @@ class StreamReader:
     def may_come_back(self) -> bool:
         """Whether we ended it before its end and the client can go on after the last event it has."""
         return self.cut and self._dialect.resumable
+
+    def joined(self, request: Request) -> None:
+        """Note how deltas are to be framed."""
+        self._scored = is_scored(request)
 
     def delta(self, epoch: int, number: int, text: bytes) -> None:
         """Keep one delta."""
@@ -182,7 +188,8 @@ class StreamReader:
         if self._over:
             return  # a stream that was drained says no more
         if self._frame is None or epoch != self._epoch:
-            self._epoch, self._frame = epoch, self._dialect.frame(epoch)
+            self._epoch = epoch
+            self._frame = self._dialect.frame(epoch, scored=self._scored)
         self._outbox.delta(self, self._frame, first, last, text, self._clock())
 
     def _changed(self) -> None:
@@ -209,6 +216,9 @@ class Collector:
         self._done = asyncio.Event()
         self.response: bytes | None = None
         self.error: WireError | None = None
+
+    def joined(self, request: Request) -> None:
+        """Let it pass."""
 
     def delta(self, epoch: int, number: int, text: bytes) -> None:
         """Let it pass: the ending has the whole text."""

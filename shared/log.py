@@ -14,6 +14,8 @@ import secrets
 from dataclasses import dataclass
 from enum import StrEnum
 
+from shared.logprobs import packed
+
 _RESPONSE_ID = re.compile(r"resp_([0-9a-f]{3})[0-9a-f]{32}")
 
 PROLOGUE = 4
@@ -94,6 +96,8 @@ class Entry:
     """d: the JSON-escaped text between its quotes, ready to be put into a frame."""
     ids: tuple[int, ...] = ()
     """d, e: token ids generated since the entry before; their text may ride with a later entry."""
+    logprobs: str = ""
+    """d: logprobs of these ids' tokens as ``shared.logprobs`` spells them, if the request asked for them."""
     prompt_tokens: int = 0
     """The first d, or e if there is none: tokens of the prompt."""
     cached_tokens: int = 0
@@ -111,10 +115,26 @@ class Entry:
         """Sequence number of the first event covered."""
         return self.upto - self.covers
 
+    @property
+    def piece(self) -> bytes:
+        """What a delta says: its text, packed with its logprobs if it has any."""
+        text = self.text.encode()
+        return packed(text, self.logprobs.encode()) if self.logprobs else text
+
+
+SCORED = b"l"
+"""Kind of the live message of a delta with logprobs.
+
+It says that it covers nothing, so a gateway of a version that does not know it finds a gap and reads the log.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class LiveMessage:
-    """What the live channel carries for one entry: ``<upto> <covers> <kind> <epoch> <escaped text>``."""
+    """What the live channel carries for one entry: ``<upto> <covers> <kind> <epoch> <escaped text>``.
+
+    A delta with logprobs has :data:`SCORED` for its kind, and a piece of ``shared.logprobs`` for its text.
+    """
 
     upto: int
     covers: int

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.create import Create
+from gateway.create import MOST_LOGPROBS, Create
 from gateway.errors import TABLE, CloseCode, Code
 from gateway.wire import MAX_DEPTH, Cancel, Resume
 
@@ -106,6 +106,9 @@ def _response_object() -> Schema:
         "temperature": {"type": "number"},
         "top_p": {"type": "number"},
         "seed": {"type": "integer"},
+        "frequency_penalty": {"type": "number"},
+        "presence_penalty": {"type": "number"},
+        "top_logprobs": _COUNT,
         "parallel_tool_calls": {"const": False},
         "tool_choice": {"const": "none"},
         "tools": {"const": []},
@@ -126,8 +129,15 @@ def _parts() -> Schema:
         "type": {"const": "output_text"},
         "text": _STRING,
         "annotations": {"type": "array"},
-        "logprobs": {"type": "array"},
+        "logprobs": {"type": "array", "items": _ref("logprob")},
     }
+    token: Schema = {
+        "token": _STRING,
+        "logprob": {"type": "number", "maximum": 0},
+        "bytes": {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 255}},
+    }
+    likeliest = {"type": "array", "items": _object(token), "maxItems": MOST_LOGPROBS}
+    logprob = token | {"top_logprobs": likeliest}
     item = {
         "id": _ITEM_ID,
         "type": {"const": "message"},
@@ -135,14 +145,14 @@ def _parts() -> Schema:
         "status": {"enum": ["in_progress", "completed", "incomplete"]},
         "content": {"type": "array", "items": _ref("part"), "maxItems": 1},
     }
-    return {"part": _object(part), "item": _object(item)}
+    return {"part": _object(part), "item": _object(item), "logprob": _object(logprob)}
 
 
 def _events() -> dict[str, Schema]:
     response = {"response": _ref("response")}
     at = {"output_index": {"const": 0}}
     place = {"item_id": _ITEM_ID, **at, "content_index": {"const": 0}}
-    logprobs = {"logprobs": {"type": "array"}}
+    logprobs = {"logprobs": {"type": "array", "items": _ref("logprob")}}
     bodies: dict[str, Schema] = {
         "response.created": response,
         "response.in_progress": response,

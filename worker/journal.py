@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from shared.log import PROLOGUE, Kind, Reason, escape
+from shared.logprobs import join
 from shared.store.contract import Append, AppendReply, Claim
+from worker.engines.contract import Piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +40,12 @@ class Journal:
     generated: int = field(init=False)
     """Ids in the log, on their way or waiting."""
     size: int = 0
-    """Bytes of text taken in since the claim."""
+    """Bytes of text and logprobs taken in since the claim."""
     named_at: float = 0.0
     """When the store last answered about it; an ending by somebody else is seen by asking."""
     _texts: list[str] = field(default_factory=list)
     _ids: list[int] = field(default_factory=list)
+    _logprobs: list[str] = field(default_factory=list)
     _usage: tuple[int, int] = (0, 0)
     _sending: list[Append] = field(default_factory=list)
     _logged: dict[int, Append] = field(default_factory=dict)
@@ -60,6 +63,7 @@ class Journal:
                     entry.ids,
                     entry.prompt_tokens,
                     entry.cached_tokens,
+                    entry.logprobs,
                 )
 
     @property
@@ -93,17 +97,20 @@ class Journal:
         """Prompt and cached tokens that no delta has told."""
         return self._usage
 
-    def add(self, text: str, ids: Sequence[int], prompt_tokens: int = 0, cached_tokens: int = 0) -> None:
+    def add(self, piece: Piece) -> None:
         """Take in what one step made; nothing more is accepted once it is to end."""
         if self.ending is not None:
             return
-        if text:
-            self._texts.append(text)
-            self.size += len(text.encode())
-        self._ids.extend(ids)
-        self.generated += len(ids)
-        if prompt_tokens and not self._logged and not self._sending:
-            self._usage = (prompt_tokens, cached_tokens)
+        if piece.text:
+            self._texts.append(piece.text)
+            self.size += len(piece.text.encode())
+        if piece.logprobs:
+            self._logprobs.append(piece.logprobs)
+            self.size += len(piece.logprobs)
+        self._ids.extend(piece.ids)
+        self.generated += len(piece.ids)
+        if piece.prompt_tokens and not self._logged and not self._sending:
+            self._usage = (piece.prompt_tokens, piece.cached_tokens)
 
     def end(self, reason: Reason, message: str = "") -> None:
         """Say how it is to end; the first word counts."""
@@ -114,6 +121,7 @@ class Journal:
         """Drop what is not logged: it cannot be (the server's memory is full)."""
         self._texts.clear()
         self._ids.clear()
+        self._logprobs.clear()
         self._sending.clear()
 
     def take(self) -> Sequence[Append]:
@@ -135,9 +143,11 @@ class Journal:
             tuple(self._ids),
             prompt,
             cached,
+            join(self._logprobs),
         )
         self._texts.clear()
         self._ids.clear()
+        self._logprobs.clear()
         self._usage = (0, 0)
         return append
 

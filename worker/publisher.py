@@ -84,7 +84,7 @@ class Publisher:
             if isinstance(event, Ended):
                 journal.end(event.reason, event.message)
             else:
-                journal.add(event.text, event.ids, event.prompt_tokens, event.cached_tokens)
+                journal.add(event)
                 self._metrics.generated.inc(len(event.ids))
                 self._metrics.prompt.inc(event.prompt_tokens)
                 self.generated_tokens += len(event.ids)

@@ -14,6 +14,7 @@ from shared.request import Sampling
 
 _MASK = (1 << 64) - 1
 _GAMMA = 0x9E3779B97F4A7C15
+MOST_LOGPROBS = 20
 
 
 def mix(z: int) -> int:
@@ -39,4 +40,9 @@ def refusal(sampling: Sampling) -> str | None:
         return f"temperature must be 0 or more, not {sampling.temperature}."
     if not 0.0 < sampling.top_p <= 1.0:
         return f"top_p must be above 0 and at most 1, not {sampling.top_p}."
+    for name in ("frequency_penalty", "presence_penalty"):
+        if not -2.0 <= getattr(sampling, name) <= 2.0:
+            return f"{name} must be between -2 and 2, not {getattr(sampling, name)}."
+    if not 0 <= (sampling.top_logprobs or 0) <= MOST_LOGPROBS:
+        return f"top_logprobs must be between 0 and {MOST_LOGPROBS}, not {sampling.top_logprobs}."
     return None

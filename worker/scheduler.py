@@ -51,6 +51,8 @@ class StepResult:
     """The next id of every sequence whose work ``chooses``."""
     failed: Mapping[int, str] = field(default_factory=dict)
     """A sentence for every sequence that could not be computed."""
+    logprobs: Mapping[int, str] = field(default_factory=dict)
+    """Those of the ids chosen for sequences that asked, as ``shared.logprobs`` spells them."""
 
 
 class Scheduler:
@@ -149,7 +151,7 @@ class Scheduler:
         sequence.computed += work.count
         if not chooses:
             return []
-        piece = sequence.accept(result.chosen[work.slot])
+        piece = sequence.accept(result.chosen[work.slot], logprobs=result.logprobs.get(work.slot, ""))
         if sequence.ending is not None:
             self._leave(work.slot)
         return [piece, *sequence.last_word()]

@@ -76,10 +76,11 @@ class Sequence:
         pieces: list[Event] = [Piece(self.response_id, text, ())] if text else []
         return pieces + self.last_word()
 
-    def accept(self, *token_ids: int) -> Piece:
+    def accept(self, *token_ids: int, logprobs: str = "") -> Piece:
         """Take ids just chosen and return them with the text that may be shown.
 
-        Those behind an ending count as generated and show nothing; see ``ending`` afterwards.
+        Those behind an ending count as generated and show nothing; see ``ending`` afterwards.  ``logprobs``
+        are those of the ids; an end token's are nobody's business.
         """
         text = ""
         for token_id in token_ids:
@@ -89,7 +90,8 @@ class Sequence:
                 self.generated.append(token_id)
         prompt_tokens = 0 if self._announced or self._logged_ids else len(self.prompt)
         self._announced = True
-        return Piece(self.response_id, text, token_ids, prompt_tokens)
+        told = "" if token_ids[-1] in self._end_ids else logprobs
+        return Piece(self.response_id, text, token_ids, prompt_tokens, logprobs=told)
 
     def last_word(self) -> list[Event]:
         """Return the ending as an event, if there is one."""

@@ -31,17 +31,19 @@ def decode_entry(raw: Sequence[object]) -> Entry:
         message=fields.get("m", ""),
         owner=fields.get("w", ""),
         marked=fields.get("x", ""),
+        logprobs=fields.get("l", ""),
     )
 
 
 def append_arguments(append: Append) -> tuple[str, ...]:
     """Return one sequence's ARGV of ``append.lua``."""
+    usage = encode_usage(append.prompt_tokens, append.cached_tokens)
     return (
         f"{append.epoch}-{append.upto}",
-        f"{append.upto} 1 d {append.epoch} ",
+        f"{append.upto} 0 l {append.epoch} " if append.logprobs else f"{append.upto} 1 d {append.epoch} ",
         append.text,
         encode_ids(append.ids),
-        encode_usage(append.prompt_tokens, append.cached_tokens),
+        f"{usage}\n{append.logprobs}\n" if append.logprobs else usage,
     )
 
 

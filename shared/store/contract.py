@@ -211,6 +211,8 @@ class Append:
     ids: tuple[int, ...]
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    logprobs: str = ""
+    """Of the ids' tokens, as ``shared.logprobs`` spells them."""
 
 
 class AppendReply(StrEnum):

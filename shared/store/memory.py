@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from shared.log import CLOSING, PROLOGUE, STATUS_OF, Entry, Kind, LiveMessage, Reason, Status
+from shared.log import CLOSING, PROLOGUE, SCORED, STATUS_OF, Entry, Kind, LiveMessage, Reason, Status
 from shared.request import Request
 from shared.store.contract import (
     Announced,
@@ -100,8 +100,11 @@ class MemoryServer:
     def write(self, record: _Record, entry: Entry) -> int:
         """Add an entry and publish it; return how many listened."""
         record.log.append(entry)
-        text = entry.text if entry.kind is Kind.DELTA else (entry.reason or "")
-        message = LiveMessage(entry.upto, entry.covers, entry.kind.encode(), entry.epoch, text.encode())
+        if entry.logprobs:
+            message = LiveMessage(entry.upto, 0, SCORED, entry.epoch, entry.piece)
+        else:
+            said = entry.piece if entry.kind is Kind.DELTA else (entry.reason or "").encode()
+            message = LiveMessage(entry.upto, entry.covers, entry.kind.encode(), entry.epoch, said)
         listeners = self.listeners.get(record.request.response_id, [])
         for listener in list(listeners):
             listener(record.request.response_id, message)
@@ -451,6 +454,7 @@ class MemoryWorkerStore:
             ids=append.ids,
             prompt_tokens=append.prompt_tokens,
             cached_tokens=append.cached_tokens,
+            logprobs=append.logprobs,
         )
         return AppendReply.OK if self._server.write(record, entry) else AppendReply.UNWATCHED
 

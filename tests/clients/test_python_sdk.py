@@ -88,6 +88,51 @@ def test_a_cut_is_bridged_by_the_sync_connection_itself(plain):
     assert numbers == [0, *(event.sequence_number + 1 for event in events[:-1])]
 
 
+SCORED = {"include": ["message.output_text.logprobs"], "top_logprobs": 2}
+
+
+def logprobs_of(events):
+    """Token and logprobs of every delta."""
+    deltas = [event for event in events if event.type == "response.output_text.delta"]
+    return [
+        (each.token, each.logprob, [(other.token, other.logprob) for other in each.top_logprobs])
+        for delta in deltas
+        for each in delta.logprobs
+    ]
+
+
+def part_logprobs(response):
+    (part,) = response.output[0].content
+    return [
+        (each.token, each.logprob, [(other.token, other.logprob) for other in each.top_logprobs])
+        for each in part.logprobs
+    ]
+
+
+def test_logprobs_are_the_same_live_after_a_resume_in_a_replay_and_at_the_end(plain):
+    with plain.responses.connect() as connection:
+        connection.send(CREATE | SCORED)
+        live = until_the_end(connection)
+    response = live[-1].response
+    told = part_logprobs(response)
+    words = TEXT.split()
+    assert [token for token, _, _ in told] == [f"{words[n % 5]} " for n in range(20)]
+    assert told[1] == ("two ", -0.25, [("two ", -0.25), ("three ", -1.25)])
+    assert logprobs_of(live) == told
+    replayed = list(plain.responses.retrieve(response.id, stream=True))
+    assert logprobs_of(replayed) == told
+    for after in (4, 5, len(replayed) - 5):
+        query = {"response_id": response.id, "starting_after": str(after)}
+        with plain.responses.connect(extra_query=query) as connection:
+            rest = until_the_end(connection)
+        assert logprobs_of(rest) == logprobs_of(replayed[after + 1 :])
+    assert part_logprobs(plain.responses.retrieve(response.id)) == told
+    assert part_logprobs(plain.responses.create(**ASK, **SCORED)) == told
+    with plain.responses.stream(model="echo", **ASK, **SCORED, extra_body={"stop": "four"}) as stream:
+        assert part_logprobs(stream.get_final_response()) == told[:3]
+    assert part_logprobs(plain.responses.create(**ASK)) == []
+
+
 def test_a_refusal_on_the_sync_connection_is_an_error_event(plain):
     with plain.responses.connect() as connection:
         connection.send(CREATE | {"max_output_tokens": 0})

@@ -47,7 +47,7 @@ def stream_of(form, entries, *, usage=False):
     out = b""
     for item in events_of(entries):
         if isinstance(item, Entry):
-            out += chunks.frame(item.epoch).one(item.first, item.text.encode())
+            out += chunks.frame(item.epoch, scored=False).one(item.first, item.text.encode())
         else:
             out += b"".join(chunks.events(item))
     return out
@@ -98,7 +98,7 @@ def test_usage_comes_last_in_a_chunk_without_choice(form):
 def test_a_merged_delta_is_one_chunk(form):
     chunks = Chunks(FORMS[form], "fp", usage=False)
     (_, *_), *_ = [list(chunks.events(item)) or [b""] for item in events_of(log_of(Reason.STOP))]
-    (chunk,) = data(chunks.frame(5).merged(4, 6, b"abc"))
+    (chunk,) = data(chunks.frame(5, scored=False).merged(4, 6, b"abc"))
     choice = chunk["choices"][0]
     assert choice.get("text", choice.get("delta", {}).get("content")) == "abc"
 

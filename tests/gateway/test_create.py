@@ -88,13 +88,12 @@ def test_an_empty_input_is_refused():
         ("text", {"format": {"type": "json_schema"}}),
         ("text", {"verbosity": "low"}),
         ("reasoning", {"effort": "high"}),
-        ("include", ["message.output_text.logprobs"]),
         ("truncation", "auto"),
         ("conversation", "c"),
         ("n", 2),
         ("n", True),
         ("generate", False),
-        ("frequency_penalty", 0.5),
+        ("logprobs", True),
         ("logit_bias", {"1": 2}),
         ("response_format", {"type": "json_object"}),
     ],
@@ -118,8 +117,7 @@ def test_neutral_values_are_accepted():
             reasoning={"effort": None},
             truncation="disabled",
             n=1,
-            frequency_penalty=0,
-            presence_penalty=0.0,
+            include=["reasoning.encrypted_content"],
         ),
         Create,
     )
@@ -144,6 +142,35 @@ def test_what_was_asked_counts():
     assert request.sampling.stop == ("END",)
     assert request.keep == 5
     assert request.echo == {"max_output_tokens": 10**6, "metadata": {"a": "b"}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({}, None),
+        ({"include": []}, None),
+        ({"top_logprobs": 0}, None),
+        ({"include": ["message.output_text.logprobs"]}, 0),
+        ({"include": ["message.output_text.logprobs"], "top_logprobs": 5}, 5),
+        ({"top_logprobs": 20}, 20),
+    ],
+)
+def test_logprobs_are_told_to_those_who_ask(asked, told):
+    assert request_of(**asked).sampling.top_logprobs == told
+
+
+def test_penalties_count():
+    sampling = request_of(frequency_penalty=0.5, presence_penalty=-2).sampling
+    assert (sampling.frequency_penalty, sampling.presence_penalty) == (0.5, -2.0)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("frequency_penalty", 2.1), ("presence_penalty", -3), ("top_logprobs", 21), ("include", "all")],
+)
+def test_what_is_out_of_range_is_refused_by_name(field, value):
+    error = refused(**{field: value})
+    assert (error.code, error.param) == (Code.INVALID_REQUEST, field)
 
 
 def test_a_background_response_is_never_left():

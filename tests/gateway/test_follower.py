@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.follower import MAX_HELD, Follower, Lost, State, Verdict
-from shared.log import Entry, Kind, LiveMessage, Reason, Status
+from shared.log import SCORED, Entry, Kind, LiveMessage, Reason, Status
 from shared.store.contract import Followed
 
 
@@ -46,6 +46,34 @@ def test_a_gap_asks_for_the_log():
     log.delta("a")
     assert follower.accept(live(log.delta("b"))) is Verdict.GAP
     assert [entry.text for entry in follower.read(log.followed(follower.next - 1))] == ["a", "b"]
+
+
+LOGPROBS = '["a",-0.5]'
+
+
+def test_a_delta_with_logprobs_is_delivered_though_it_covers_nothing():
+    log = started()
+    follower, _ = joined(log)
+    entry = log.delta("a", logprobs=LOGPROBS)
+    assert follower.accept(live(entry)) is Verdict.DELIVER
+    assert follower.accept(live(entry)) is Verdict.DUPLICATE
+    assert follower.accept(live(log.delta("b"))) is Verdict.DELIVER
+    assert follower.next == 6
+
+
+def test_a_delta_with_logprobs_that_is_not_the_next_is_a_gap():
+    log = started()
+    follower, _ = joined(log)
+    log.delta("a", logprobs=LOGPROBS)
+    assert follower.accept(live(log.delta("b", logprobs=LOGPROBS))) is Verdict.GAP
+
+
+def test_a_delta_with_logprobs_of_an_owner_whose_claim_was_missed_is_a_gap():
+    for before in (0, 1):
+        log = started()
+        follower, _ = joined(log)
+        message = LiveMessage(follower.next + before, 0, SCORED, log.epoch + 5, b"a\n\n")
+        assert follower.accept(message) is Verdict.GAP
 
 
 def test_a_given_up_owner_is_not_heard():

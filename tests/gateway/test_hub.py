@@ -77,8 +77,12 @@ class Book:
         self.numbers = []
         self.types = []
         self.text = ""
-        self.error = None
+        self.error = self.request = None
         self.over = asyncio.Event()
+
+    def joined(self, request):
+        assert not self.numbers
+        self.request = request
 
     def delta(self, epoch, number, text):
         assert epoch > 0

@@ -12,11 +12,10 @@ from shared.log import Entry, Kind, Reason, escape
 from shared.request import Message, Request, Sampling
 
 
-def events_of(log, after=-1):
+def events_of(log, after=-1, request=None):
     told = snapshot(log.entries)
-    made = [
-        event for entry in log.entries for event in render(make_request(), CREATED_MS, entry, told, after)
-    ]
+    asked = request or make_request()
+    made = [event for entry in log.entries for event in render(asked, CREATED_MS, entry, told, after)]
     for event in made:
         body = json.loads(event.payload)
         assert (body["type"], body["sequence_number"]) == (event.type, event.number)
@@ -117,6 +116,48 @@ def test_a_merged_frame_names_the_first_number_it_covers():
     merged = json.loads(DeltaFrame(RESPONSE_ID, 3).merged(5, 9, b"abc"))
     assert (merged["first_sequence_number"], merged["sequence_number"], merged["delta"]) == (5, 9, "abc")
     assert "first_sequence_number" not in json.loads(DeltaFrame(RESPONSE_ID, 3).merged(5, 5, b"abc"))
+
+
+def scored_log():
+    """Two deltas with logprobs around one that an engine wrote which has none."""
+    log = LogWriter()
+    log.claim()
+    log.delta("a", logprobs='["a",-0.5,[["a",-0.5],["b",-1.0]]]')
+    log.delta("\n")
+    log.claim()
+    log.delta("b", logprobs='["",-2.0],["b",-0.25]')
+    log.end()
+    return log
+
+
+SCORED = make_request(sampling=Sampling(max_tokens=16, seed=7, top_logprobs=2))
+
+
+def test_logprobs_are_shown_with_their_delta_and_all_of_them_at_the_end():
+    events = events_of(scored_log(), request=SCORED)
+    deltas = [event["logprobs"] for event in events if event["type"].endswith("text.delta")]
+    assert [[(each["token"], each["logprob"]) for each in delta] for delta in deltas] == [
+        [("a", -0.5)],
+        [],
+        [("", -2.0), ("b", -0.25)],
+    ]
+    assert [each["token"] for each in deltas[0][0]["top_logprobs"]] == ["a", "b"]
+    whole = [each for delta in deltas for each in delta]
+    text_done, part_done, item_done, last = events[-4:]
+    assert text_done["logprobs"] == part_done["part"]["logprobs"] == whole
+    assert item_done["item"]["content"][0]["logprobs"] == whole
+    assert last["response"]["output"][0]["content"][0]["logprobs"] == whole
+    assert last["response"]["top_logprobs"] == 2
+
+
+def test_merged_deltas_have_the_logprobs_of_all():
+    deltas = [entry for entry in scored_log().entries if entry.kind is Kind.DELTA]
+    frame = DeltaFrame(RESPONSE_ID, 7, "lane", scored=True)
+    [(begin, end, pieces)] = joined(4, [entry.piece for entry in deltas])
+    merged = json.loads(frame.merged(begin, end, pieces))
+    assert (merged["delta"], merged["first_sequence_number"], merged["sequence_number"]) == ("a\nb", 4, 6)
+    assert [each["token"] for each in merged["logprobs"]] == ["a", "", "b"]
+    assert merged["epoch"] == 7
 
 
 @given(st.integers(4, 100), st.lists(st.integers(0, JOINED_BYTES + 10), max_size=30))

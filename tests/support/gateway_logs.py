@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.log import CLOSING, PROLOGUE, STATUS_OF, Entry, Kind, LiveMessage, Reason, Status, escape
+from shared.log import CLOSING, PROLOGUE, SCORED, STATUS_OF, Entry, Kind, LiveMessage, Reason, Status, escape
 from shared.request import Message, Request, Sampling
 from shared.store.contract import Followed
 
@@ -46,8 +46,11 @@ class LogWriter:
         covers = PROLOGUE - 1 if first else 0
         return self._add(Kind.STARTED if first else Kind.HANDED, covers, owner="w", marked=marked)
 
-    def delta(self, text: str, ids: tuple[int, ...] = (1,), prompt_tokens: int = 0) -> Entry:
-        return self._add(Kind.DELTA, 1, text=escape(text), ids=ids, prompt_tokens=prompt_tokens)
+    def delta(
+        self, text: str, ids: tuple[int, ...] = (1,), prompt_tokens: int = 0, logprobs: str = ""
+    ) -> Entry:
+        fields = {"text": escape(text), "ids": ids, "prompt_tokens": prompt_tokens, "logprobs": logprobs}
+        return self._add(Kind.DELTA, 1, **fields)
 
     def end(self, reason: Reason = Reason.STOP, message: str = "", **fields) -> Entry:
         if reason is Reason.CANCELLED and self.started:
@@ -81,4 +84,6 @@ class LogWriter:
 
 def live(entry: Entry) -> LiveMessage:
     """What the live channel carries for an entry."""
-    return LiveMessage(entry.upto, entry.covers, entry.kind.encode(), entry.epoch, entry.text.encode())
+    if entry.logprobs:
+        return LiveMessage(entry.upto, 0, SCORED, entry.epoch, entry.piece)
+    return LiveMessage(entry.upto, entry.covers, entry.kind.encode(), entry.epoch, entry.piece)

@@ -1,16 +1,19 @@
 """The published schema is the code's, and what the gateway renders is what it describes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 from jsonschema import Draft202012Validator
+from msgspec import structs
 
 from gateway.errors import TABLE, CloseCode, Code, WireError
 from gateway.render import DeltaFrame, render
 from gateway.response import snapshot
 from shared.log import Entry, Kind, Reason
+from shared.logprobs import Scored, encode
 from shared.request import Message, Request, Sampling
 from tokenwire import protocol_schema
 
@@ -64,6 +67,20 @@ def test_every_rendered_event_is_described_field_by_field(reason, started):
         for name, part in (("response", "response"), ("item", "item"), ("part", "part")):
             if name in event:
                 assert event[name].keys() <= SCHEMA["$defs"][part]["properties"].keys()
+
+
+def test_logprobs_are_described_wherever_they_stand():
+    logprobs = encode([Scored("a", -0.5, (("a", -0.5), ((0xF0, 0x9F), -1.5)))])
+    entries = [replace(each, logprobs=logprobs if each.text else "") for each in log_of(Reason.STOP)]
+    request = structs.replace(REQUEST, sampling=structs.replace(REQUEST.sampling, top_logprobs=2))
+    told = snapshot(entries)
+    events = [json.loads(event.payload) for entry in entries for event in render(request, 0, entry, told)]
+    for event in events:
+        validator(event["type"]).validate(event)
+    shown = [event["logprobs"] for event in events if "logprobs" in event]
+    assert len(shown) == 2
+    for (logprob,) in shown:
+        assert logprob.keys() == SCHEMA["$defs"]["logprob"]["properties"].keys()
 
 
 def test_a_merged_delta_is_described():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from shared.log import Entry, Kind, Reason, new_response_id, unescape
 from shared.request import Message, Request, Sampling
 from shared.store.contract import Append, AppendReply, Claim
+from worker.engines.contract import Piece
 from worker.journal import Journal
 
 EPOCH = 1000
@@ -42,23 +43,35 @@ class Log:
 def test_text_that_waits_is_joined_into_one_entry():
     journal = Journal(claim_of(), link=1)
 
-    journal.add("Hel", (1,), prompt_tokens=9, cached_tokens=2)
-    journal.add('lo "you"', (2, 3))
+    journal.add(Piece("r", "Hel", (1,), prompt_tokens=9, cached_tokens=2))
+    journal.add(Piece("r", 'lo "you"', (2, 3)))
     [append] = journal.take()
 
     assert (append.upto, append.text, append.ids) == (5, 'Hello \\"you\\"', (1, 2, 3))
     assert (append.prompt_tokens, append.cached_tokens) == (9, 2)
 
 
+def test_logprobs_ride_with_their_ids_and_count_as_bytes_of_the_log():
+    journal = Journal(claim_of(), link=1)
+
+    journal.add(Piece("r", "", (1,), logprobs='["a",-1.0]'))
+    journal.add(Piece("r", "ab", (2,), logprobs='["b",-2.0]'))
+    journal.add(Piece("r", "c", (3,)))
+    [append] = journal.take()
+
+    assert (append.text, append.ids, append.logprobs) == ("abc", (1, 2, 3), '["a",-1.0],["b",-2.0]')
+    assert journal.size == len('abc["a",-1.0]["b",-2.0]')
+
+
 def test_ids_without_text_ride_with_the_next_text_or_with_the_ending():
     journal = Journal(claim_of(), link=1)
 
-    journal.add("", (1,))
+    journal.add(Piece("r", "", (1,)))
     assert journal.take() == ()
-    journal.add("a", (2,))
+    journal.add(Piece("r", "a", (2,)))
     assert journal.take()[0].ids == (1, 2)
     journal.settle([AppendReply.OK])
-    journal.add("", (3,))
+    journal.add(Piece("r", "", (3,)))
     journal.end(Reason.STOP)
 
     assert journal.ready_to_finish
@@ -68,10 +81,10 @@ def test_ids_without_text_ride_with_the_next_text_or_with_the_ending():
 
 def test_the_prompts_usage_is_told_once():
     journal = Journal(claim_of(), link=1)
-    journal.add("a", (1,), prompt_tokens=9)
+    journal.add(Piece("r", "a", (1,), prompt_tokens=9))
     journal.take()
     journal.settle([AppendReply.OK])
-    journal.add("b", (2,), prompt_tokens=9)
+    journal.add(Piece("r", "b", (2,), prompt_tokens=9))
 
     assert journal.take()[0].prompt_tokens == 0
     assert journal.untold_usage == (0, 0)
@@ -82,7 +95,7 @@ def test_nothing_is_accepted_after_the_first_word_on_the_ending():
 
     journal.end(Reason.LEFT)
     journal.end(Reason.STOP)
-    journal.add("late", (1,))
+    journal.add(Piece("r", "late", (1,)))
 
     assert journal.ending is not None
     assert journal.ending.reason is Reason.LEFT
@@ -91,7 +104,7 @@ def test_nothing_is_accepted_after_the_first_word_on_the_ending():
 
 def test_a_refusal_leaves_it_in_doubt_until_it_is_repaired():
     journal = Journal(claim_of(), link=1)
-    journal.add("a", (1,))
+    journal.add(Piece("r", "a", (1,)))
     journal.take()
 
     journal.settle([AppendReply.REFUSED])
@@ -127,7 +140,7 @@ def test_only_a_response_that_died_before_and_has_not_moved_is_a_suspect():
     assert not Journal(claim_of(), link=1).suspect
     journal = Journal(claim_of(attempts=2), link=1)
     assert journal.suspect
-    journal.add("a", (1,))
+    journal.add(Piece("r", "a", (1,)))
     journal.take()
     journal.settle([AppendReply.OK])
     assert not journal.suspect
@@ -165,7 +178,7 @@ def test_whatever_is_lost_the_log_ends_up_holding_all_text_and_ids_once_in_order
     for kind, word, number in steps:
         if kind == "add":
             made = [len(ids) + n for n in range(number)]
-            journal.add(word, made)
+            journal.add(Piece("r", word, made))
             text, ids = text + word, ids + made
         elif kind == "round":
             one_round(word)

@@ -51,6 +51,9 @@ def test_a_seed_is_not_another_one_shifted():
         {"temperature": float("inf")},
         {"top_p": 0.0},
         {"top_p": 1.5},
+        {"frequency_penalty": 2.5},
+        {"presence_penalty": float("nan")},
+        {"top_logprobs": 21},
     ],
 )
 def test_wrong_parameters_are_refused_with_a_sentence(wrong):

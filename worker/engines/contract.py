@@ -43,6 +43,8 @@ class Piece:
     """Every generated id appears in exactly one piece, in order, the ending one included."""
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    logprobs: str = ""
+    """Of the tokens of ``ids``, an end token's left out, as ``shared.logprobs`` spells them; if asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,9 @@ The rule: the words of the last user message, each with the white space behind i
 one space), for ever from the start again, until ``max_tokens`` or a stop string.  Token ``n`` is word
 ``n mod words`` and its id is ``n``, so the ids in a log are enough to go on.  A prompt token is a word.
 
+A token's logprob, if asked for, is ``-(1 + n mod 7) / 8``; the likeliest are it and the tokens after it, each one
+less than the one before.
+
 With ``mark`` token ``n`` is ``[<last four of the response id>:<n>@<owner>] `` instead, so that a reader of
 the answer sees who wrote what; tokens logged by an owner before keep the text they were logged with.  Stop
 strings are not looked for then.
@@ -20,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from shared.log import Reason
+from shared.logprobs import Scored, encode, join
 from shared.request import Message
 from worker.detokenizer import Decoder, TextStream
 from worker.engines.contract import Ended, EngineInfo, Event, Order, Piece, Stats
@@ -80,6 +84,7 @@ class MarkDecoder:
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     sequence: Sequence
+    decoder: Decoder
     poisoned: bool
 
 
@@ -88,6 +93,8 @@ class _Running:
     """A sequence in its slot: its first token here is due at ``begins``, then one every ``1 / rate``."""
 
     sequence: Sequence
+    decoder: Decoder
+    """Says what a token is; it remembers nothing, so the sequence may have the same."""
     begins: float
     resumed: int
     """Tokens that were there before."""
@@ -140,11 +147,12 @@ class EchoEngine:
         if refusal:
             self._news.append(Ended(order.response_id, Reason.CONTEXT, refusal))
             return
-        sequence = self._sequence(order, len(prompt))
+        decoder = self._decoder(order)
+        sequence = self._sequence(order, decoder, len(prompt))
         self._news += sequence.resume()
         if sequence.ending is None:
             poisoned = self._options.poison and any(POISON in word for word in prompt)
-            self._waiting.append(_Waiting(sequence, poisoned))
+            self._waiting.append(_Waiting(sequence, decoder, poisoned))
 
     def cancel(self, response_id: str) -> None:
         """Forget a sequence; its slot is free for the next step."""
@@ -190,10 +198,12 @@ class EchoEngine:
             )
         return ""
 
-    def _sequence(self, order: Order, prompt_tokens: int) -> Sequence:
-        decoder: Decoder = WordDecoder(words(_last_user_text(order.messages)))
+    def _decoder(self, order: Order) -> Decoder:
         if self._options.mark:
-            decoder = MarkDecoder(order.response_id[-4:], order.owner, words(order.resume_text))
+            return MarkDecoder(order.response_id[-4:], order.owner, words(order.resume_text))
+        return WordDecoder(words(_last_user_text(order.messages)))
+
+    def _sequence(self, order: Order, decoder: Decoder, prompt_tokens: int) -> Sequence:
         stops = () if self._options.mark else order.sampling.stop
         text = TextStream(decoder, stops)
         return Sequence(order, range(prompt_tokens), text, context_length=self._options.context_length)
@@ -205,7 +215,8 @@ class EchoEngine:
             if waiting.poisoned:
                 os._exit(POISONED)
             sequence = waiting.sequence
-            self._running[sequence.response_id] = _Running(sequence, begins, len(sequence.generated))
+            running = _Running(sequence, waiting.decoder, begins, len(sequence.generated))
+            self._running[sequence.response_id] = running
             self._prompt_tokens += len(sequence.prompt)
 
     def _wait_for_tick(self) -> None:
@@ -219,17 +230,20 @@ class EchoEngine:
         self._sleep(min(max(0.0, tick - self._clock()), _LONGEST_STEP))
 
     @staticmethod
-    def _pieces(sequence: Sequence, count: int) -> Iterator[Piece]:
+    def _pieces(running: _Running, count: int) -> Iterator[Piece]:
         """Make up to ``count`` tokens, fewer if one of them ends the sequence."""
+        sequence = running.sequence
         for _ in range(count):
             if sequence.ending is not None:
                 return
-            yield sequence.accept(len(sequence.generated))
+            token_id = len(sequence.generated)
+            logprobs = _logprobs(running.decoder, token_id, sequence.sampling.top_logprobs)
+            yield sequence.accept(token_id, logprobs=logprobs)
 
     def _advance(self, running: _Running, now: float) -> Iterator[Event]:
         """Make what is due of one sequence, as one piece."""
         sequence = running.sequence
-        pieces = list(self._pieces(sequence, running.due(now, self._options.rate) - running.made))
+        pieces = list(self._pieces(running, running.due(now, self._options.rate) - running.made))
         if pieces:
             self._generated_tokens += len(pieces)
             yield _joined(pieces)
@@ -243,7 +257,16 @@ def _joined(pieces: list[Piece]) -> Piece:
         return pieces[0]
     ids = tuple(token_id for piece in pieces for token_id in piece.ids)
     text = "".join(piece.text for piece in pieces)
-    return Piece(pieces[0].response_id, text, ids, pieces[0].prompt_tokens)
+    logprobs = join(piece.logprobs for piece in pieces)
+    return Piece(pieces[0].response_id, text, ids, pieces[0].prompt_tokens, logprobs=logprobs)
+
+
+def _logprobs(decoder: Decoder, token_id: int, top: int | None) -> str:
+    if top is None:
+        return ""
+    own = -(1 + token_id % 7) / 8
+    likeliest = tuple((decoder.feed(token_id + rank), own - rank) for rank in range(top))
+    return encode([Scored(decoder.feed(token_id), own, likeliest)])
 
 
 def _last_user_text(messages: Iterable[Message]) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from store_bench import Bench, eventually
 
-from shared.log import Kind, LiveMessage, Reason, Status, escape, new_response_id
+from shared.log import SCORED, Kind, LiveMessage, Reason, Status, escape, new_response_id
+from shared.logprobs import unpacked
 from shared.store.contract import (
     Append,
     AppendReply,
@@ -567,6 +569,28 @@ async def test_what_is_logged_is_published_with_its_number(bench: Bench):
         (b"e", 9, 4, claim.epoch),
     ]
     assert heard[1].text.decode() == escape("Grüße ☃ \n")
+    live.unsubscribe(request.response_id)
+
+
+async def test_a_delta_with_logprobs_is_logged_and_published_with_them(bench: Bench):
+    heard: asyncio.Queue[LiveMessage] = asyncio.Queue()
+    live = await bench.make_live(lambda _, message: heard.put_nowait(message))
+    request = await bench.submitted()
+    await live.subscribe(request.response_id)
+    worker = await bench.worker()
+    claim = await bench.claimed(worker)
+    logprobs = '["Gr\u00fc\\n",-0.5,[["a b",-1.0]]]'
+    with_usage = replace(delta(claim, 5, "Gr\u00fc\n", prompt=3), logprobs=logprobs)
+    without = replace(delta(claim, 6, "\u00dfe"), logprobs=logprobs)
+    assert await worker.append([with_usage, without, delta(claim, 7, "!")]) == [AppendReply.OK] * 3
+
+    messages = [await asyncio.wait_for(heard.get(), 20) for _ in range(4)][1:]
+    assert [(m.kind, m.upto, m.covers) for m in messages] == [(SCORED, 5, 0), (SCORED, 6, 0), (b"d", 7, 1)]
+    assert unpacked(messages[0].text) == (b"Gr\xc3\xbc\\n", logprobs.encode())
+    entries = [e for e in (await everything(bench, request.response_id)).entries if e.kind is Kind.DELTA]
+    assert [e.logprobs for e in entries] == [logprobs, logprobs, ""]
+    assert [e.prompt_tokens for e in entries] == [3, 0, 0]
+    assert [e.piece for e in entries] == [m.text for m in messages]
     live.unsubscribe(request.response_id)
 
 

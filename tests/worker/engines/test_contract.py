@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.log import Reason
+from shared.logprobs import decode, join
 from worker.engines.contract import Ended, Piece
 from worker.engines.echo import EchoEngine
 from worker.engines.transformers.engine import TransformersEngine
@@ -35,7 +36,11 @@ def stepper(make):
     return make()
 
 
-SAMPLINGS = [{}, {"temperature": 0.9, "top_p": 0.95, "seed": 5}]
+SAMPLINGS = [
+    {},
+    {"temperature": 0.9, "top_p": 0.95, "seed": 5},
+    {"frequency_penalty": 1.2, "presence_penalty": 0.7},
+]
 
 
 def test_it_says_what_it_is(stepper):
@@ -181,6 +186,45 @@ def test_resumed_after_any_id_it_goes_on_as_undisturbed(make, sampling, stopping
     for k, one in enumerate(resumed):
         more, later, ending = heard.answer(f"r{k}")
         assert (one.resume_text + more, ids[:k] + later, ending) == (text, ids, reason)
+
+
+def told(pieces):
+    """Return the tokens and logprobs that pieces tell, and what stands beside each."""
+    tokens = decode(join(piece.logprobs for piece in pieces))
+    return [(each.token, each.top) for each in tokens], [each.logprob for each in tokens]
+
+
+def bytes_of(token):
+    return token.encode() if isinstance(token, str) else bytes(token)
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_logprobs_are_told_of_every_token_of_the_text(make, sampling):
+    heard = run(make(), order("a", TALK, top_logprobs=2, **sampling), order("plain", TALK, **sampling))
+    assert heard.answer("a") == heard.answer("plain")
+    assert told(heard.pieces("plain")) == ([], [])
+    tokens, logprobs = told(heard.pieces("a"))
+    text = b"".join(bytes_of(token) for token, _ in tokens).decode(errors="replace")
+    assert text == heard.text("a")
+    assert all(logprob < 0 for logprob in logprobs)
+    for (_, top), logprob in zip(tokens, logprobs, strict=True):
+        assert len(top) == 2
+        assert top[0][1] >= top[1][1]
+        assert top[0][1] >= logprob
+
+
+def test_logprobs_go_on_after_a_hand_over_as_undisturbed(make):
+    wanted = {"max_tokens": 24, "top_logprobs": 3}
+    whole = run(make(), order("a", TALK, **wanted))
+    _, ids, _ = whole.answer("a")
+    pieces = whole.pieces("a")
+    tokens, logprobs = told(pieces)
+    for k in (0, 1, 7, len(ids) - 1):
+        logged = "".join(piece.text for piece in pieces[:k])
+        later = run(make(), order("b", TALK, ids=ids[:k], logged=logged, **wanted))
+        first, second = told(pieces[:k]), told(later.pieces("b"))
+        assert [token for token, _ in (*first[0], *second[0])] == [token for token, _ in tokens]
+        assert first[1] + second[1] == pytest.approx(logprobs, abs=1e-4)
 
 
 def test_an_ending_already_in_the_log_is_said_at_once(make):

@@ -9,6 +9,7 @@ from engines import Heard, order, run, tiny_options
 from transformers import AutoModelForCausalLM
 
 from shared.log import Reason
+from shared.logprobs import decode, join
 from shared.request import Message
 from worker.engines.contract import EngineError, Piece
 from worker.engines.transformers.check import check, plain_logits
@@ -57,6 +58,41 @@ def test_greedy_text_is_what_generate_makes_though_sequences_join_at_different_s
     for n, text in enumerate(TEXTS):
         ids, whole = generated_apart(tiny_model_dir, engine._loaded.tokenizer, text, 30)
         assert (heard.ids(f"r{n}"), heard.text(f"r{n}")) == (ids, whole)
+
+
+def penalised_apart(folder, tokenizer, text, *, frequency, presence):
+    """Generate greedily with penalties, a whole forward per token; return ids, logprobs and runners-up."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    prompt, ids, logprobs, likeliest = encode(tokenizer, [Message("user", text)]), [], [], []
+    with torch.inference_mode():
+        while len(ids) < 30 and 1 not in ids:
+            logits = model(torch.tensor([prompt + ids])).logits[0, -1]
+            own = torch.log_softmax(logits, dim=-1)
+            for token_id in set(ids):
+                logits[token_id] -= frequency * ids.count(token_id) + presence
+            ids.append(int(logits.argmax()))
+            logprobs.append(float(own[ids[-1]]))
+            likeliest.append(own.topk(2).values.tolist())
+    return ids, logprobs, likeliest
+
+
+def test_penalties_and_logprobs_are_those_of_a_plain_loop(engine, tiny_model_dir):
+    asked = {"frequency_penalty": 1.5, "presence_penalty": 0.5, "top_logprobs": 2, "max_tokens": 30}
+    heard = run(engine, *(order(f"r{n}", text, **asked) for n, text in enumerate(TEXTS)))
+    free = run(engine, *(order(f"r{n}", text, max_tokens=30) for n, text in enumerate(TEXTS)))
+    tokenizer = engine._loaded.tokenizer
+    for n, text in enumerate(TEXTS):
+        ids, logprobs, likeliest = penalised_apart(
+            tiny_model_dir, tokenizer, text, frequency=1.5, presence=0.5
+        )
+        assert heard.ids(f"r{n}") == ids
+        told = decode(join(piece.logprobs for piece in heard.pieces(f"r{n}")))
+        assert [each.logprob for each in told] == pytest.approx(logprobs[: len(told)], abs=1e-4)
+        assert [[logprob for _, logprob in each.top] for each in told] == [
+            pytest.approx(top, abs=1e-4) for top in likeliest[: len(told)]
+        ]
+        assert len(told) == len(ids) - (ids[-1] == 1)  # of the end token nothing is told
+    assert any(heard.ids(f"r{n}") != free.ids(f"r{n}") for n in range(len(TEXTS)))
 
 
 def test_slots_with_holes_between_them_are_computed_alike(engine):

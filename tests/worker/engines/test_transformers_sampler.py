@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.request import Sampling
 from worker.engines.transformers import sampler
-from worker.engines.transformers.sampler import Draw, choose
+from worker.engines.transformers.sampler import Draw, Penalty, choose, logprobs, penalised
 from worker.sampling import uniform
 
 ROWS = st.lists(
@@ -100,6 +100,34 @@ def test_frequencies_follow_the_probabilities():
     chosen = choose(row, [Draw(1.0, 1.0, uniform(3, n)) for n in range(5000)])
     shares = [chosen.count(token_id) / 5000 for token_id in range(3)]
     assert all(abs(share - wanted) < 0.03 for share, wanted in zip(shares, (0.5, 0.3, 0.2), strict=True))
+
+
+def test_each_id_generated_before_loses_what_the_formula_says_and_no_other_does():
+    logits = many(rows=3, vocabulary=50)
+    before = logits.clone()
+    one, two = [3, 3, 7], [0] * 4
+    less = penalised(logits, [Penalty(0, 0.5, 1.0, one), Penalty(2, -0.25, 0.0, two)])
+    expected = before.clone()
+    for row, frequency, presence, generated in ((0, 0.5, 1.0, one), (2, -0.25, 0.0, two)):
+        for token_id in set(generated):
+            expected[row, token_id] -= frequency * generated.count(token_id) + presence
+    assert torch.allclose(less, expected, atol=1e-6)
+    assert torch.equal(logits, before)  # logprobs are told of what the model said
+    assert torch.equal(penalised(logits, []), before)
+    assert torch.equal(penalised(logits, [Penalty(1, 1.0, 1.0, [])]), before)
+
+
+def test_logprobs_are_the_models_own_and_equals_stand_by_token_id():
+    logits = torch.tensor([[0.0, 1.0, 1.0, -math.inf], [5.0, 0.0, 0.0, 0.0]])
+    first, second = logprobs(logits, [3, 1], 3)
+    total = math.log(1 + 2 * math.e)
+    assert first.logprob == -math.inf
+    assert [token_id for token_id, _ in first.top] == [1, 2, 0]
+    assert [logprob for _, logprob in first.top] == pytest.approx([1 - total, 1 - total, -total])
+    assert second.logprob == pytest.approx(-math.log(math.exp(5) + 3))
+    assert second.top[0][0] == 0
+    assert {logprob for _, logprob in second.top[1:]} == {second.logprob}
+    assert logprobs(logits[1:], [0], 0)[0].top == ()
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

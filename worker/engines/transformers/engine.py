@@ -12,6 +12,7 @@ from worker.engines.transformers.check import check, plain_logits
 from worker.engines.transformers.load import Loaded, device_memory, device_name, load
 from worker.engines.transformers.prompt import encode
 from worker.engines.transformers.runner import Runner
+from worker.engines.transformers.spelling import Speller
 from worker.sampling import refusal
 from worker.scheduler import Scheduler, StepPlan
 from worker.sequence import Sequence
@@ -30,7 +31,9 @@ class TransformersEngine:
         self._loaded = loaded
         self._scheduler = _scheduler(options)
         expected = plain_logits(loaded.model, loaded.vocabulary, loaded.device)
-        self._runner = Runner(loaded.model, options.slots, loaded.context_length, loaded.device)
+        self._runner = Runner(
+            loaded.model, options.slots, loaded.context_length, loaded.device, Speller(loaded.backend)
+        )
         check(self._runner, expected, loaded.vocabulary)
         self._news: list[Event] = []
         self._steps = self._prompt_tokens = self._generated_tokens = 0
@@ -94,7 +97,7 @@ class TransformersEngine:
             decode_seconds=self._decode_seconds,
             sequences=self._sequences,
             cache_tokens=self._scheduler.computed,
-            cache_capacity=self._options.slots * self._loaded.context_length,
+            cache_capacity=self.info.slots * self.info.context_length,
             device_bytes_used=self._device[0],
             device_bytes_total=self._device[1],
         )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import AttentionInterface
 
+from shared.logprobs import Scored, encode, rounded
 from worker.engines.contract import EngineError
 from worker.engines.transformers.batch import ATTENTION, Batch, Part, attend
 from worker.engines.transformers.cache import KVCache
-from worker.engines.transformers.sampler import Draw, choose
+from worker.engines.transformers.sampler import Draw, Penalty, choose, logprobs, penalised
+from worker.engines.transformers.spelling import Speller
 from worker.scheduler import StepPlan, StepResult, Work
+from worker.sequence import Sequence as Response
 
 _NOT_A_NUMBER = "The model's output for this response is not a number."
 
@@ -21,10 +24,11 @@ _NOT_A_NUMBER = "The model's output for this response is not a number."
 class Runner:
     """A model with its KV cache.  Computing the same positions twice is harmless: it overwrites."""
 
-    def __init__(self, model: Any, slots: int, length: int, device: torch.device) -> None:
+    def __init__(self, model: Any, slots: int, length: int, device: torch.device, speller: Speller) -> None:
         """Give ``model`` this engine's attention."""
         self._model = model
         self._device = device
+        self._speller = speller
         self._cache = KVCache(slots, length)
         AttentionInterface.register(ATTENTION, attend)
         model.set_attn_implementation(ATTENTION)
@@ -68,19 +72,41 @@ class Runner:
         )
 
     def _together(self, work: Sequence[Work]) -> StepResult:
-        sampling = {part.slot: (part.sequence.sampling, len(part.sequence.generated)) for part in work}
         parts = [Part(w.slot, w.start, w.sequence.ids(w.start, w.count), w.chooses) for w in work]
         choosing, logits = self.logits(parts)
-        ids = choose(logits, [Draw.at(*sampling[part.slot]) for part in choosing]) if choosing else []
-        slots = [part.slot for part in choosing]
-        return StepResult(
-            chosen={
-                slot: token_id for slot, token_id in zip(slots, ids, strict=True) if token_id is not None
-            },
-            failed={
-                slot: _NOT_A_NUMBER for slot, token_id in zip(slots, ids, strict=True) if token_id is None
-            },
+        if not choosing:
+            return StepResult()
+        sequences = {part.slot: part.sequence for part in work}
+        rows = [sequences[part.slot] for part in choosing]
+        ids = choose(
+            penalised(logits, list(_penalties(rows))),
+            [Draw.at(sequence.sampling, len(sequence.generated)) for sequence in rows],
         )
+        slots = [part.slot for part in choosing]
+        chosen = {slot: token_id for slot, token_id in zip(slots, ids, strict=True) if token_id is not None}
+        return StepResult(
+            chosen=chosen,
+            failed={slot: _NOT_A_NUMBER for slot in slots if slot not in chosen},
+            logprobs=dict(self._logprobs(slots, rows, ids, logits)),
+        )
+
+    def _logprobs(
+        self, slots: list[int], rows: list[Response], ids: list[int | None], logits: Tensor
+    ) -> Iterator[tuple[int, str]]:
+        """Spell the logprobs of the rows that ask for them, by slot."""
+        asked = [row for row, sequence in enumerate(rows) if sequence.sampling.top_logprobs is not None]
+        chosen = [(row, token_id) for row in asked if (token_id := ids[row]) is not None]
+        if not chosen:
+            return
+        most = max(rows[row].sampling.top_logprobs or 0 for row, _ in chosen)
+        told = logprobs(logits[[row for row, _ in chosen]], [token_id for _, token_id in chosen], most)
+        for (row, token_id), each in zip(chosen, told, strict=True):
+            top = each.top[: rows[row].sampling.top_logprobs or 0]
+            likeliest = tuple((self._speller.spell(other), rounded(logprob)) for other, logprob in top)
+            yield (
+                slots[row],
+                encode([Scored(self._speller.spell(token_id), rounded(each.logprob), likeliest)]),
+            )
 
     def _prove_sound(self, slot: int) -> None:
         """Compute one ordinary token in a slot whose sequence has just failed."""
@@ -93,3 +119,12 @@ class Runner:
             ) from error
         if not sound:
             raise EngineError("the model computes only nonsense (its output is not a number)")
+
+
+def _penalties(rows: Iterable[Response]) -> Iterator[Penalty]:
+    for row, sequence in enumerate(rows):
+        sampling = sequence.sampling
+        if sampling.frequency_penalty or sampling.presence_penalty:
+            yield Penalty(
+                row, sampling.frequency_penalty, sampling.presence_penalty, tuple(sequence.generated)
+            )

@@ -30,6 +30,57 @@ class Draw:
         return cls(sampling.temperature, sampling.top_p, 0.0 if greedy else uniform(sampling.seed, position))
 
 
+@dataclass(frozen=True, slots=True)
+class Penalty:
+    """What is taken off one row's logits for the ids ``generated`` before."""
+
+    row: int
+    frequency: float
+    presence: float
+    generated: Sequence[int]
+
+
+def penalised(logits: Tensor, penalties: Sequence[Penalty]) -> Tensor:
+    """Return ``logits`` [R, vocabulary] less the penalties, by the formula of the OpenAI API.
+
+    Each id loses ``frequency`` for every time it was generated, and ``presence`` once if it was.
+    """
+    if not penalties:
+        return logits
+    counts = logits.new_zeros((len(penalties), logits.shape[-1]), dtype=torch.float32)
+    at = [at for at, penalty in enumerate(penalties) for _ in penalty.generated]
+    ids = [token_id for penalty in penalties for token_id in penalty.generated]
+    places = tuple(torch.tensor(each, dtype=torch.long, device=logits.device) for each in (at, ids))
+    counts.index_put_(places, counts.new_ones(len(ids)), accumulate=True)
+    frequency = counts.new_tensor([penalty.frequency for penalty in penalties])[:, None]
+    presence = counts.new_tensor([penalty.presence for penalty in penalties])[:, None]
+    rows = torch.tensor([penalty.row for penalty in penalties], device=logits.device)
+    less = logits.to(torch.float32, copy=True)
+    less[rows] -= frequency * counts + presence * (counts > 0)
+    return less
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The logprob of a row's chosen id, and the likeliest ids with theirs."""
+
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+
+
+def logprobs(logits: Tensor, chosen: Sequence[int], most: int) -> list[Told]:
+    """Return the logprobs of each row's chosen id and of its ``most`` likeliest ids, equals by token id.
+
+    Of equals of which not all are told, any may be.  They are the model's own: of the distribution before penalties, temperature and top-p.
+    """
+    own = torch.log_softmax(logits.double(), dim=-1)
+    mine = own.gather(-1, torch.tensor(chosen, device=own.device)[:, None])[:, 0].tolist()
+    order = _top(own, most)
+    ranked = own.gather(-1, order).tolist()
+    tops = [tuple(zip(ids, told, strict=True)) for ids, told in zip(order.tolist(), ranked, strict=True)]
+    return [Told(logprob, top) for logprob, top in zip(mine, tops, strict=True)]
+
+
 def choose(logits: Tensor, draws: Sequence[Draw]) -> list[int | None]:
     """Return a token id for each row of ``logits`` [R, vocabulary]; None where they are not numbers.
 
@@ -51,7 +102,11 @@ def _invert(logits: Tensor, draws: Sequence[Draw]) -> list[int]:
     """Invert the cumulative distribution of each row, among its likely tokens where that is enough."""
     probabilities = _probabilities(logits, draws)
     likely = probabilities.shape[-1] > _LIKELY
-    order = _top(probabilities) if likely else probabilities.argsort(dim=-1, descending=True, stable=True)
+    order = (
+        _top(probabilities, _LIKELY)
+        if likely
+        else probabilities.argsort(dim=-1, descending=True, stable=True)
+    )
     tokens, settled = _pick(probabilities, order, draws)
     for row in [row for row, enough in enumerate(settled) if likely and not enough]:
         whole = probabilities[row : row + 1]
@@ -70,9 +125,13 @@ def _probabilities(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
     return torch.softmax((wide - wide.amax(dim=-1, keepdim=True)) / temperatures, dim=-1)
 
 
-def _top(probabilities: Tensor) -> Tensor:
+def _top(probabilities: Tensor, most: int) -> Tensor:
     """Return the indices of the likeliest tokens, likeliest first, equals by token id."""
-    order = probabilities.topk(_LIKELY, dim=-1, sorted=False).indices.sort(dim=-1).values
+    order = (
+        probabilities.topk(min(most, probabilities.shape[-1]), dim=-1, sorted=False)
+        .indices.sort(dim=-1)
+        .values
+    )
     ranks = probabilities.gather(-1, order).argsort(dim=-1, descending=True, stable=True)
     return order.gather(-1, ranks)
 
