@@ -129,7 +129,9 @@ def test_logprobs_are_the_same_live_after_a_resume_in_a_replay_and_at_the_end(pl
     assert part_logprobs(plain.responses.retrieve(response.id)) == told
     assert part_logprobs(plain.responses.create(**ASK, **SCORED)) == told
     with plain.responses.stream(model="echo", **ASK, **SCORED, extra_body={"stop": "four"}) as stream:
-        assert part_logprobs(stream.get_final_response()) == told[:3]
+        stopped = part_logprobs(stream.get_final_response())
+    assert stopped == told[: len(stopped)]
+    assert len(stopped) in (3, 4)  # a token that a stop string took may be told of
     assert part_logprobs(plain.responses.create(**ASK)) == []
 
 
