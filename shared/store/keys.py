@@ -16,6 +16,7 @@ script may touch them.  K is written in the response id, hence the number of par
 | ``{pK}l:ID`` | stream | the log | TTL |
 | ``{pK}a:ID`` | sorted set | watcher -> end of its attachment lease | TTL |
 | ``{pK}m:ID`` | hash | conversation state of a stored response: principal, request, escaped text | TTL |
+| ``{pK}u:DAY`` | hash | the ledger of a day (days since 1970, UTC): what:principal -> count | TTL, 400 days |
 | ``{pK}c:ID`` | channel | the live messages | - |
 | ``{pK}i:DIGEST`` | string | idempotency key (with its principal) -> response id | TTL |
 | ``workers`` | hash | worker name -> announcement | a day after the last announcement |
@@ -112,6 +113,11 @@ def idempotency(partition: int, principal: str, key: str) -> str:
 def idempotency_partition(principal: str, key: str, partitions: int) -> int:
     """Return the partition in which a response with this idempotency key must be made."""
     return int(_digest(principal, key)[:8], 16) % partitions
+
+
+def ledger(partition: int, day: int) -> str:
+    """Return the ledger of one day, in days since 1970."""
+    return f"{tag(partition)}u:{day}"
 
 
 def revoked(principal: str) -> str:

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from websockets.asyncio.client import connect as dial
 
 from gateway.app import Gateway
-from gateway.auth import PRINCIPAL
+from gateway.auth import DEVELOPER
 from gateway.settings import GatewaySettings
 from shared.log import PROLOGUE, new_response_id, unescape
 from shared.observe import make_logger
@@ -164,7 +164,7 @@ class Whole:
         return viewers
 
     async def log_of(self, response_id: str) -> Followed:
-        reply = await self.store.follow(response_id, PRINCIPAL, None, -1, None)
+        reply = await self.store.follow(response_id, DEVELOPER.name, None, -1, None)
         assert isinstance(reply, Followed), reply
         return reply
 

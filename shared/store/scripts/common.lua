@@ -33,17 +33,50 @@ local function acknowledge(queue_id)
   redis.call('XDEL', QUEUE, queue_id)
 end
 
+-- Read the whole log once: its text, and the tokens as every reader counts them.  An entry is its kind, then
+-- pairs; what a delta carries could be shown to somebody, what an ending carries was only computed.
+local function read_log()
+  local log = {texts = {}, prompt = 0, cached = 0, generated = 0, delivered = 0}
+  for _, entry in ipairs(redis.call('XRANGE', LOG, '-', '+')) do
+    local fields, ids = entry[2], 0
+    for at = 3, #fields, 2 do
+      local name, value = fields[at], fields[at + 1]
+      if name == 't' then
+        log.texts[#log.texts + 1] = value
+      elseif name == 'i' and value ~= '' then
+        local _, commas = string.gsub(value, ',', '')
+        ids = commas + 1
+      elseif name == 'p' and value ~= '' and log.prompt == 0 then
+        local prompt, cached = string.match(value, '(%d+) (%d+)')
+        log.prompt, log.cached = tonumber(prompt), tonumber(cached)
+      end
+    end
+    log.generated = log.generated + ids
+    if fields[2] == 'd' then log.delivered = log.delivered + ids end
+  end
+  return log
+end
+
 -- Keep what was asked and said for later requests, if that was asked for: text deltas are escaped alike, so
 -- joined they are the whole text.  A failure leaves nothing to go on from.
-local function remember(status)
+local function remember(status, log)
   local keep, principal, body = unpack(redis.call('HMGET', HASH, 'stored', 'principal', 'body'))
   if not keep or keep == '0' or status == 'failed' then return end
-  local texts = {}
-  for _, entry in ipairs(redis.call('XRANGE', LOG, '-', '+')) do
-    if entry[2][2] == 'd' then texts[#texts + 1] = entry[2][4] end
-  end
-  redis.call('HSET', STATE, 'principal', principal, 'body', body, 'text', table.concat(texts))
+  redis.call('HSET', STATE, 'principal', principal, 'body', body, 'text', table.concat(log.texts))
   redis.call('PEXPIRE', STATE, keep)
+end
+
+-- Enter an ended response into its principal's books of the day.  This is one step with the ending, so each
+-- response is there exactly once, and says what its log says.
+local function enter(status, log, now)
+  local principal = redis.call('HGET', HASH, 'principal')
+  if not principal then return end
+  local ledger = string.match(HASH, '^({p%d+})') .. 'u:' .. int(math.floor(now / 86400000))
+  redis.call('HINCRBY', ledger, status .. ':' .. principal, 1)
+  for _, name in ipairs({'prompt', 'cached', 'generated', 'delivered'}) do
+    if log[name] > 0 then redis.call('HINCRBY', ledger, name .. ':' .. principal, log[name]) end
+  end
+  redis.call('EXPIRE', ledger, 400 * 86400)
 end
 
 -- Write the terminal entry `epoch-(last + covers)`, publish it, and let everything of the response expire.
@@ -61,7 +94,9 @@ local function write_ending(id, epoch, last, covers, status, reason, message, re
   redis.call('HSET', HASH, 'status', status, 'reason', reason, 'ended', int(now), 'epoch', int(epoch))
   redis.call('ZREM', WAITING, id)
   redis.call('ZREM', DEADLINES, id)
-  remember(status)
+  local log = read_log()
+  remember(status, log)
+  enter(status, log, now)
   for _, key in ipairs({HASH, LOG, ATTACHED}) do redis.call('PEXPIRE', key, retention) end
   if added then
     redis.call('SPUBLISH', CHANNEL, upto .. ' ' .. covers .. ' e ' .. int(epoch) .. ' ' .. reason)

@@ -15,7 +15,7 @@ from servers import Node, alone, redis_program, valkey_program
 from store_bench import eventually, on_server
 from whole import Viewer, Whole, expected, whole
 
-from gateway.auth import PRINCIPAL
+from gateway.auth import DEVELOPER
 from shared.log import Reason
 from shared.store.contract import Append, AppendReply, Cancelled, FinishReply, Standing, StoreUnavailable
 from tokenwire.audit.proxy import Proxy
@@ -244,7 +244,7 @@ async def test_f12_a_full_server_refuses_new_work_and_ends_running_answers_openl
 
     refused = system.view()
     last = await refused.end()
-    cancelled = await system.store.cancel(stopped.response_id, PRINCIPAL)
+    cancelled = await system.store.cancel(stopped.response_id, DEVELOPER.name)
 
     assert (last["type"], last["error"]["code"]) == ("error", "storage_full")
     assert isinstance(cancelled, Cancelled)
