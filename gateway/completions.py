@@ -19,6 +19,7 @@ from gateway.create import (
     Metadata,
     ModelName,
     Part,
+    Role,
     Seed,
     Stop,
     Temperature,
@@ -35,6 +36,9 @@ COMPLETION_TOKENS = 16
 """``max_tokens`` of a completion that asks for none, as in the API it comes from."""
 
 
+Prompt = Annotated[str, Meta(min_length=1)]
+
+
 class StreamOptions(msgspec.Struct, frozen=True):
     """``stream_options``."""
 
@@ -44,7 +48,7 @@ class StreamOptions(msgspec.Struct, frozen=True):
 class ChatMessage(msgspec.Struct, frozen=True):
     """One message of a chat."""
 
-    role: str
+    role: Role
     content: str | list[Part] | None = None
 
 
@@ -70,7 +74,7 @@ class Chat(msgspec.Struct, frozen=True):
 class Completion(msgspec.Struct, frozen=True):
     """The body of ``POST /v1/completions``: the fields that we act on."""
 
-    prompt: str | Annotated[list[str], Meta(min_length=1, max_length=1)]
+    prompt: Prompt | Annotated[list[Prompt], Meta(min_length=1, max_length=1)]
     model: ModelName | None = None
     max_tokens: Tokens | None = None
     temperature: Temperature | None = None
@@ -157,11 +161,8 @@ def from_chat(chat: Chat, fields: Mapping[str, object]) -> Asked:
 def from_completion(completion: Completion, fields: Mapping[str, object]) -> Asked:
     """Return what a completion asks for; ``fields`` are all that were sent.  Raises RefusedError."""
     refuse_unsupported(fields, COMPLETION_NEUTRAL)
-    prompt = completion.prompt if isinstance(completion.prompt, str) else completion.prompt[0]
-    if not prompt:
-        raise RefusedError(WireError(Code.INVALID_REQUEST, "The prompt is empty.", "prompt"))
     create = Create(
-        input=prompt,
+        input=completion.prompt if isinstance(completion.prompt, str) else completion.prompt[0],
         raw=True,
         model=completion.model,
         max_output_tokens=completion.max_tokens or COMPLETION_TOKENS,

@@ -10,7 +10,8 @@ import msgspec
 from msgspec import Meta
 
 from gateway.errors import Code, RefusedError, WireError
-from shared.request import Message, Request, Role, Sampling
+from shared.request import Message, Request, Sampling
+from shared.request import Role as Speaker
 
 Tokens = Annotated[int, Meta(ge=1, le=1_000_000)]
 Metadata = Annotated[
@@ -22,6 +23,10 @@ ModelName = Annotated[str, Meta(min_length=1, max_length=256)]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 TopP = Annotated[float, Meta(gt=0, le=1)]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Role = Annotated[str, Meta(extra_json_schema={"enum": ["system", "developer", "user", "assistant"]})]
+PartType = Annotated[str, Meta(extra_json_schema={"enum": ["text", "input_text", "output_text"]})]
+ItemType = Annotated[str, Meta(extra_json_schema={"const": "message"})]
+"""Refused with sentences of our own, hence texts here."""
 EventId = Annotated[str, Meta(max_length=256)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 MOST_LOGPROBS = 20
@@ -31,15 +36,15 @@ LOGPROBS = "message.output_text.logprobs"
 class Part(msgspec.Struct, frozen=True):
     """One part of a message's content."""
 
-    type: str
+    type: PartType
     text: str | None = None
 
 
 class Item(msgspec.Struct, frozen=True):
     """One item of the input."""
 
-    type: str = "message"
-    role: str | None = None
+    type: ItemType = "message"
+    role: Role | None = None
     content: str | list[Part] | None = None
 
 
@@ -146,7 +151,7 @@ def refuse_unsupported(
 
 # ---- from a command to a request ------------------------------------------------------------------
 
-_ROLES: Mapping[str, Role] = {
+_ROLES: Mapping[str, Speaker] = {
     "system": "system",
     "developer": "system",
     "user": "user",

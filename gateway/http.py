@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
+from msgspec import UNSET
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -16,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway import openapi
 from gateway.admission import Accepted, refusal
 from gateway.attachment import Attachment, Reader
 from gateway.auth import TICKET_SECONDS
@@ -45,7 +47,15 @@ from gateway.streams import (
 )
 from gateway.times import Viewing
 from gateway.visit import Visit
-from gateway.wire import is_response_id, parse_chat, parse_completion, parse_create, parse_query, parse_ticket
+from gateway.wire import (
+    Replay,
+    is_response_id,
+    parse_chat,
+    parse_completion,
+    parse_create,
+    parse_query,
+    parse_ticket,
+)
 from shared.store.contract import Followed, GatewayStore, Refused, StoreUnavailable
 
 BODY_BYTES = 256 * 1024
@@ -80,6 +90,7 @@ class Http:
             Route("/v1/completions", self._guarded(self.complete), methods=["POST"]),
             Route("/v1/page/times", self._guarded(self.take_page_times), methods=["POST"]),
             Route("/v1/ws-tickets", self._guarded(self.issue_ticket), methods=["POST"]),
+            Route(openapi.PATH, _document(openapi.render().encode())),
             Route("/v1/{rest:path}", _AnyMethod(self._guarded(self.nothing))),
             Mount("/", self.page),
         ]
@@ -122,11 +133,12 @@ class Http:
     async def retrieve(self, request: Request) -> Response:
         """``GET /v1/responses/{id}``: as it stands, or a stream of its events from a cursor on."""
         response_id, principal = _response_id(request), _principal(request)
-        if request.query_params.get("stream", "false").lower() not in ("true", "1"):
+        asked = parse_query(request.query_params.multi_items(), Replay)
+        if not asked.stream:
             return await self._object(response_id, principal)
         self._refuse_if_draining()
-        cursor = request.query_params.get("starting_after") or request.headers.get("last-event-id")
-        after = _number(cursor)
+        cursor = _last_event(request) if asked.starting_after is UNSET else asked.starting_after
+        after = -1 if cursor is None else cursor
         await self._follow(response_id, principal, after)
         if request.method == "HEAD":
             return Response(media_type=EventStream.media_type, headers=EventStream.HEADERS)
@@ -162,7 +174,9 @@ class Http:
     async def list_input(self, request: Request) -> Response:
         """``GET /v1/responses/{id}/input_items``."""
         log = await self._whole_log(_response_id(request), _principal(request))
-        return _json(page_of(input_items(log.request), parse_query(request.query_params, Paging)))
+        return _json(
+            page_of(input_items(log.request), parse_query(request.query_params.multi_items(), Paging))
+        )
 
     async def issue_ticket(self, request: Request) -> Response:
         """``POST /v1/ws-tickets``: what lets a page open one WebSocket, since it cannot send a header there."""
@@ -335,16 +349,27 @@ def _response_id(request: Request) -> str:
     return response_id
 
 
-def _number(cursor: str | None) -> int:
-    if cursor is None:
-        return -1
-    if cursor != "-1" and not (cursor.isdecimal() and len(cursor) <= 15):
-        raise RefusedError(WireError(Code.INVALID_REQUEST, "starting_after is a number.", "starting_after"))
-    return int(cursor)
+def _last_event(request: Request) -> int | None:
+    """Return the number of the last event that a reconnecting client has, as it says in a header."""
+    said = request.headers.get("last-event-id")
+    if said is None:
+        return None
+    if said != "-1" and not (said.isdecimal() and len(said) <= 15):
+        raise RefusedError(WireError(Code.INVALID_REQUEST, "Last-Event-ID is a number.", "Last-Event-ID"))
+    return int(said)
 
 
 def _json(value: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+def _document(body: bytes) -> Handler:
+    """Return a handler that shows one document to anybody."""
+
+    async def shown(_: Request) -> Response:
+        return Response(body, media_type="application/json")
+
+    return shown
 
 
 def _methods_of(request: Request) -> set[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from gateway.errors import Code, RefusedError, WireError
 from gateway.history import said_to
@@ -19,7 +19,7 @@ class Paging(msgspec.Struct, frozen=True):
 
     limit: Annotated[int, Meta(ge=1, le=100)] = 20
     order: Literal["asc", "desc"] = "desc"
-    after: str | None = None
+    after: str | UnsetType = UNSET
     """Id of an item: only those behind it, in the order asked for."""
 
 
@@ -42,7 +42,7 @@ def page_of(items: Sequence[Json], paging: Paging) -> Json:
     """Return one page of a list.  Raises RefusedError if ``after`` names none of its items."""
     ordered = list(items) if paging.order == "asc" else list(reversed(items))
     begin = 0
-    if paging.after is not None:
+    if paging.after is not UNSET:
         ids = [item["id"] for item in ordered]
         if paging.after not in ids:
             raise RefusedError(WireError(Code.INVALID_REQUEST, "There is no such item.", "after"))

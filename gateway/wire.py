@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, assert_never
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from gateway.completions import Asked, Chat, Completion, from_chat, from_completion
 from gateway.create import Create, EventId, check
 from gateway.errors import Code, RefusedError, WireError
 from shared.log import partition_of
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 
 MAX_DEPTH = 32
 """Nesting of JSON; what we read ourselves needs 6."""
@@ -42,6 +42,13 @@ class Resume(msgspec.Struct, frozen=True):
     """Epoch of the last event seen, which makes the check of the cursor exact."""
     stream_id: str | None = None
     event_id: EventId | None = None
+
+
+class Replay(msgspec.Struct, frozen=True):
+    """Query of ``GET /v1/responses/{id}``."""
+
+    stream: bool = False
+    starting_after: Annotated[int, Meta(ge=-1, le=2**53)] | UnsetType = UNSET
 
 
 Command = Create | Cancel | Resume
@@ -99,8 +106,12 @@ def parse_completion(raw: bytes) -> Asked:
     return from_completion(_decode(_bounded(raw), Completion), msgspec.json.decode(raw))
 
 
-def parse_query(query: Mapping[str, str], kind: type[T]) -> T:
+def parse_query(query: Sequence[tuple[str, str]], kind: type[T]) -> T:
     """Read the fields of a query; unknown ones are passed over.  Raises RefusedError."""
+    names = [name for name, _ in query]
+    for field in msgspec.structs.fields(kind):
+        if names.count(field.encode_name) > 1:
+            raise RefusedError(WireError(Code.INVALID_REQUEST, "It may stand there once.", field.encode_name))
     try:
         return msgspec.convert(dict(query), kind, strict=False)
     except msgspec.ValidationError as problem:

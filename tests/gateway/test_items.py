@@ -1,4 +1,5 @@
 import pytest
+from msgspec import UNSET
 
 from gateway.errors import RefusedError
 from gateway.items import Paging, input_items, page_of
@@ -36,7 +37,7 @@ def test_the_newest_comes_first_unless_asked_otherwise():
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
 def test_pages_follow_each_other_to_the_end(order, limit):
     whole = page_of(items(), Paging(limit=100, order=order))
-    found, after, more = [], None, True
+    found, after, more = [], UNSET, True
     while more:
         page = page_of(items(), Paging(limit=limit, order=order, after=after))
         found += page["data"]

@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 
 from gateway.create import NEUTRAL, Create
 from gateway.errors import Code, RefusedError
-from gateway.wire import MAX_DEPTH, Cancel, Rejected, Resume, cursors, parse, parse_create
+from gateway.wire import (
+    MAX_DEPTH,
+    Cancel,
+    Rejected,
+    Replay,
+    Resume,
+    cursors,
+    parse,
+    parse_create,
+    parse_query,
+)
 
 ID = "resp_000" + "a" * 32
 
@@ -206,3 +216,28 @@ def test_any_fields_are_a_command_or_a_refusal_that_renders(kind, fields):
         assert json.loads(read.error.event(read.stream_id))["status"] < 500
     else:
         assert msgspec.to_builtins(read)
+
+
+@pytest.mark.parametrize(
+    ("query", "param"),
+    [
+        ([("starting_after", "null")], "starting_after"),
+        ([("starting_after", "x")], "starting_after"),
+        ([("starting_after", "-2")], "starting_after"),
+        ([("starting_after", "1"), ("starting_after", "1")], "starting_after"),
+        ([("stream", "maybe")], "stream"),
+        ([("stream", "")], "stream"),
+    ],
+)
+def test_a_query_that_is_none_is_refused(query, param):
+    with pytest.raises(RefusedError) as refused:
+        parse_query(query, Replay)
+    assert (refused.value.error.code, refused.value.error.param) == (Code.INVALID_REQUEST, param)
+
+
+def test_a_query_is_read_and_what_is_unknown_in_it_passed_over():
+    asked = parse_query(
+        [("stream", "true"), ("starting_after", "7"), ("include[]", "a"), ("include[]", "b")], Replay
+    )
+    assert asked == Replay(stream=True, starting_after=7)
+    assert parse_query([("stream", "0")], Replay) == Replay()

@@ -65,7 +65,7 @@ def running_stack(redis_url: str, worker: dict[str, str] | None = None, **settin
         folder = Path(path)
         common = {"REDIS_URL": redis_url, "PROBE_PORT": "0"}
         echo = {"ENGINE": "echo", "MODEL_NAME": "echo", "SLOTS": "64", "ECHO_RATE": "200"}
-        stack.enter_context(_process("worker", folder, **common, **echo, **(worker or {})))
+        stack.enter_context(_process("worker", folder, **(common | echo | (worker or {}))))
         gateway = stack.enter_context(
             _process("gateway", folder, **common, PORT="0", DRAIN_SECONDS="0", **settings)
         )

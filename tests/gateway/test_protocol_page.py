@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway import protocol_schema
 from gateway.completions import CHAT_NEUTRAL, COMPLETION_NEUTRAL, MESSAGE_NEUTRAL, Chat, Completion
 from gateway.create import NEUTRAL, Create
 from gateway.errors import TABLE, CloseCode, Code
-from tokenwire import protocol_schema
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "protocol.md").read_text()

@@ -9,13 +9,13 @@ import pytest
 from jsonschema import Draft202012Validator
 from msgspec import structs
 
+from gateway import protocol_schema
 from gateway.errors import TABLE, CloseCode, Code, WireError
 from gateway.render import DeltaFrame, render
 from gateway.response import snapshot
 from shared.log import Entry, Kind, Reason
 from shared.logprobs import Scored, encode
 from shared.request import Message, Request, Sampling
-from tokenwire import protocol_schema
 
 SCHEMA = protocol_schema.schema()
 PAGE = Path(__file__).parents[2] / "docs/protocol.schema.json"
@@ -52,7 +52,7 @@ def events_of(entries):
 
 def test_the_published_schema_is_the_codes():
     assert PAGE.read_text() == protocol_schema.render(), (
-        "run python -m tokenwire.protocol_schema > docs/protocol.schema.json"
+        "run python -m gateway.protocol_schema > docs/protocol.schema.json"
     )
     Draft202012Validator.check_schema(SCHEMA)
 

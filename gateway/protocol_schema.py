@@ -1,4 +1,4 @@
-"""JSON Schema of the whole wire: `python -m tokenwire.protocol_schema > docs/protocol.schema.json`.
+"""JSON Schema of the whole wire: `python -m gateway.protocol_schema > docs/protocol.schema.json`.
 
 Client messages come from the types that the gateway decodes them into, errors from its table.  The shapes of
 events stand here; a test renders a log through the gateway's renderer and compares.
@@ -22,6 +22,7 @@ _STRING: Schema = {"type": "string"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 _STREAM_ID: Schema = {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,256}$"}
 _RESPONSE_ID: Schema = {"type": "string", "pattern": "^resp_[0-9a-f]{35}$"}
+_TOKENS: Schema = {"type": "object", "additionalProperties": _COUNT}
 _ITEM_ID: Schema = {"type": "string", "pattern": "^msg_[0-9a-f]{35}$"}
 
 _MESSAGES = {"response.create": Create, "response.cancel": Cancel, "response.resume": Resume}
@@ -148,6 +149,70 @@ def _parts() -> Schema:
     return {"part": _object(part), "item": _object(item), "logprob": _object(logprob)}
 
 
+def _completions() -> Schema:
+    """Describe the answers of the two older APIs."""
+    counts = {"prompt_tokens": _COUNT, "completion_tokens": _COUNT, "total_tokens": _COUNT}
+    details = {"prompt_tokens_details": _TOKENS, "completion_tokens_details": _TOKENS}
+    usage = _object(counts | details)
+    message = _object({"role": {"const": "assistant"}, "content": _STRING, "refusal": {"type": "null"}})
+    delta = _object({}, {"role": {"const": "assistant"}, "content": _STRING, "refusal": {"type": "null"}})
+    whole = {"usage": _ref("completion_usage")}
+    piece = {"usage": _nullable(_ref("completion_usage"))}
+    reason: Schema = {"enum": ["stop", "length"]}
+    chat = _completion("chatcmpl", "chat.completion", {"message": message}, reason)
+    chunk = _completion("chatcmpl", "chat.completion.chunk", {"delta": delta}, _nullable(reason))
+    text = _completion("cmpl", "text_completion", {"text": _STRING}, _nullable(reason))
+    return {
+        "completion_usage": usage,
+        "chat.completion": _object(chat | whole),
+        "chat.completion.chunk": _object(chunk, piece),
+        "text_completion": _object(text, piece),
+    }
+
+
+def _completion(prefix: str, kind: str, said: Schema, reason: Schema) -> Schema:
+    choice = {
+        "index": {"const": 0},
+        **said,
+        "logprobs": {"type": ["object", "null"]},
+        "finish_reason": reason,
+    }
+    return {
+        "id": {"type": "string", "pattern": f"^{prefix}-[0-9a-f]{{35}}$"},
+        "object": {"const": kind},
+        "created": _COUNT,
+        "model": _STRING,
+        "system_fingerprint": _STRING,
+        "choices": {"type": "array", "items": _object(choice), "maxItems": 1},
+    }
+
+
+def _lists() -> Schema:
+    """Describe what is listed, what is left of a deleted response, and a ticket."""
+    model = {"id": _STRING, "object": {"const": "model"}, "created": _COUNT, "owned_by": _STRING}
+    part = {"type": {"enum": ["input_text", "output_text"]}, "text": _STRING}
+    item = {
+        "id": {"type": "string", "pattern": "^msg_[0-9a-f]{35}_[0-9]+$"},
+        "type": {"const": "message"},
+        "role": {"enum": ["system", "user", "assistant"]},
+        "status": {"const": "completed"},
+        "content": {"type": "array", "items": _object(part)},
+    }
+    ends = {"first_id": _nullable(_STRING), "last_id": _nullable(_STRING), "has_more": {"type": "boolean"}}
+    return {
+        "ws_ticket": _object({"object": {"const": "ws_ticket"}, "ticket": _STRING, "expires_in": _COUNT}),
+        "model": _object(model),
+        "models": _object(_list("model")),
+        "input_item": _object(item),
+        "input_items": _object(_list("input_item") | ends),
+        "deleted": _object({"id": _RESPONSE_ID, "object": {"const": "response"}, "deleted": {"const": True}}),
+    }
+
+
+def _list(name: str) -> Schema:
+    return {"object": {"const": "list"}, "data": {"type": "array", "items": _ref(name)}}
+
+
 def _events() -> dict[str, Schema]:
     response = {"response": _ref("response")}
     at = {"output_index": {"const": 0}}
@@ -184,13 +249,16 @@ def schema() -> Schema:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Tokenwire: the wire",
-        "description": "Made from the code by python -m tokenwire.protocol_schema; see protocol.md.",
+        "description": "Made from the code by python -m gateway.protocol_schema; see protocol.md.",
         "$defs": {
             **messages,
             **events,
             **_errors(),
             **_response_object(),
             **_parts(),
+            **_completions(),
+            **_lists(),
+            "response_id": _RESPONSE_ID,
             **{
                 name.replace(" ", "_"): {"anyOf": [_ref(kind) for kind in kinds]}
                 for name, kinds in shown.items()
