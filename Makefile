@@ -17,10 +17,10 @@ PAGE_SOURCES := $(shell find frontend \( -name node_modules -o -name dist \) -pr
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup up test lint types audit audit-breakage bench clean debian
+.PHONY: help setup up test lint types audit audit-breakage bench k8s-smoke clean debian
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.installed frontend/dist/.built $(CACHE_DIR)/models/.made ## install everything, once
 
@@ -49,6 +49,9 @@ audit-breakage: .venv/.installed ## break every guard on purpose: the audit must
 
 bench: .venv/.installed $(CACHE_DIR)/models/.made ## measure, side by side with peers; BENCH="relay emit" for some
 	@$(BIN)/python -m bench $(BENCH)
+
+k8s-smoke: .venv/.installed ## try the manifests on the cluster that kubectl points at, e.g. make k8s-smoke OVERLAY=dev
+	@$(BIN)/python k8s/smoke.py $(OVERLAY)
 
 clean: ## remove everything that was made here
 	rm -rf .venv .cache .artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
