@@ -23,7 +23,7 @@ stringData:
   scaler-password: $scaler
   users.acl: |
     user default on nopass resetkeys resetchannels -@all +ping
-    user gateway on >$gateway resetkeys resetchannels ~{p*}* ~workers &{p*}* +@all -@admin -@dangerous +info +config|get
-    user worker on >$worker resetkeys resetchannels ~{p*}* ~workers &{p*}* +@all -@admin -@dangerous +info +config|get
+    user gateway on >$gateway resetkeys resetchannels ~{p*}* ~workers ~gateways &{p*}* +@all -@admin -@dangerous +info +config|get
+    user worker on >$worker resetkeys resetchannels ~{p*}* ~workers ~gateways &{p*}* +@all -@admin -@dangerous +info +config|get
     user scaler on >$scaler resetkeys resetchannels %R~{p*}q:* -@all +ping +hello +xlen
 EOF

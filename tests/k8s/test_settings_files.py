@@ -34,7 +34,8 @@ def missing(tier, text):
 
 @pytest.mark.parametrize("tier", SETTINGS)
 def test_every_setting_has_its_line(tier):
-    assert missing(tier, FILES[tier].read_text()) == [], f"add these lines to {FILES[tier]}"
+    lacking = missing(tier, FILES[tier].read_text())
+    assert not lacking, "\n".join([f"add these lines to {FILES[tier]}:", *lacking])
 
 
 @pytest.mark.parametrize("tier", SETTINGS)

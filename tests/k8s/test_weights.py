@@ -81,4 +81,5 @@ def test_a_worker_that_waits_can_be_told_to_go(waiting):
     with pytest.raises(subprocess.TimeoutExpired):
         waiting.wait(timeout=0.5)  # it has set its trap by then
     waiting.send_signal(signal.SIGTERM)
-    assert waiting.wait(timeout=30) >= 0  # by its own trap: the first process of a container ignores the signal
+    # By its own trap: the first process of a container is not ended by the signal itself.
+    assert waiting.wait(timeout=30) >= 0
