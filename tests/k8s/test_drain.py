@@ -8,7 +8,7 @@ import json
 
 import pytest
 from manifest_rules import SETTINGS
-from manifests import containers, environment, named, overlay
+from manifests import containers, environment, first_key, named, overlay
 from pods import Pod, started, status_of
 from routing import Service
 from websockets.asyncio.client import connect
@@ -39,7 +39,9 @@ async def read_whole(answer: Stream, begun: asyncio.Event) -> str:
 
 async def closed_with(port: int, create: dict[str, object], begun: asyncio.Event) -> int | None:
     """The code that ends a plain socket in mid-answer."""
-    async with connect(f"ws://127.0.0.1:{port}/v1/responses", compression=None) as socket:
+    headers = {"Authorization": f"Bearer {first_key()}"}
+    url = f"ws://127.0.0.1:{port}/v1/responses"
+    async with connect(url, additional_headers=headers, compression=None) as socket:
         await socket.send(json.dumps(create))
         with contextlib.suppress(ConnectionClosed):
             while True:
@@ -59,7 +61,7 @@ async def stop_gateway(gateway: Pod, port: int) -> float:
 
 
 @pytest.fixture
-async def pods(valkey):
+async def pods(valkey, tmp_path):
     link = Link.to(valkey)
     await link.command("FLUSHALL")
     await link.close()
@@ -70,9 +72,11 @@ async def pods(valkey):
         made: dict[str, list[Pod]] = {"worker": [], "gateway": []}
         for number in range(2):
             name = {"WORKER_NAME": f"worker-{number}"}
-            worker = await stack.enter_async_context(started(objects, "worker", valkey, **echo, **name))
+            worker = await stack.enter_async_context(
+                started(objects, "worker", valkey, tmp_path, **echo, **name)
+            )
             made["worker"].append(worker)
-            gateway = await stack.enter_async_context(started(objects, "gateway", valkey))
+            gateway = await stack.enter_async_context(started(objects, "gateway", valkey, tmp_path))
             made["gateway"].append(gateway)
         for pod in (*made["worker"], *made["gateway"]):
             await pod.says("ready")
@@ -86,7 +90,13 @@ async def test_a_rollout_within_the_manifests_times_is_invisible(pods):
         for gateway in pods["gateway"]:
             await service.add(gateway)
         answers = [
-            stream(PROMPT, base_url=f"{service.url}/v1", model="echo", max_output_tokens=TOKENS)
+            stream(
+                PROMPT,
+                base_url=f"{service.url}/v1",
+                api_key=first_key(),
+                model="echo",
+                max_output_tokens=TOKENS,
+            )
             for _ in range(CLIENTS)
         ]
         begun = [asyncio.Event() for _ in range(CLIENTS + 1)]

@@ -75,6 +75,10 @@ def forget_a_volume(objects):
     pod(objects, "worker")["volumes"].pop()
 
 
+def look_for_the_keys_elsewhere(objects):
+    settings(objects, "gateway")["API_KEYS_FILE"] = "/etc/tokenwire/keys"
+
+
 def point_a_service_at_no_port(objects):
     named(objects, "Service", "gateway")["spec"]["ports"][0]["targetPort"] = "web"
 
@@ -197,6 +201,7 @@ def forget_the_scalers_password(objects):
         (let_two_models_share_their_labels, rules.selects_pods, "selects 2 kinds of pods"),
         (forget_a_secret, rules.names_exist, "needs Secret nowhere"),
         (forget_a_volume, rules.names_exist, "not both declared and mounted"),
+        (look_for_the_keys_elsewhere, rules.files_exist, "is not mounted"),
         (point_a_service_at_no_port, rules.ports_exist, "no pod has the port web"),
         (point_the_ingress_at_no_port, rules.ports_exist, "has no port web"),
         (scrape_another_path, rules.ports_exist, "not at /metric"),

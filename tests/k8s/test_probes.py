@@ -19,11 +19,11 @@ async def unanswered(pod: Pod, container) -> list[str]:
 
 
 @pytest.fixture
-async def pods(valkey) -> AsyncIterator[dict[str, Pod]]:
+async def pods(valkey, tmp_path) -> AsyncIterator[dict[str, Pod]]:
     objects = overlay("dev")
     async with (
-        started(objects, "worker", valkey, WORKER_NAME="worker-0") as worker,
-        started(objects, "gateway", valkey) as gateway,
+        started(objects, "worker", valkey, tmp_path, WORKER_NAME="worker-0") as worker,
+        started(objects, "gateway", valkey, tmp_path) as gateway,
     ):
         await worker.says("ready")
         await gateway.says("ready")

@@ -11,7 +11,10 @@ from manifests import K8S
 from shared.settings import settings_of, table
 
 FILES = {"gateway": K8S / "base/gateway.env", "worker": K8S / "worker/worker.env"}
-ELSEWHERE = {"gateway": {"REDIS_URL", "PAGE_DIR"}, "worker": {"REDIS_URL", "WORKER_NAME", "MODEL_CACHE"}}
+ELSEWHERE = {
+    "gateway": {"REDIS_URL", "API_KEYS", "PAGE_DIR"},
+    "worker": {"REDIS_URL", "WORKER_NAME", "MODEL_CACHE"},
+}
 """What comes from a Secret, from the pod, or from the image."""
 
 

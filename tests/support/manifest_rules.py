@@ -166,6 +166,22 @@ def _needs(pod: Manifest) -> Iterator[tuple[str, str]]:
                 yield "Secret", secret["name"]
 
 
+def files_exist(objects: list[Manifest]) -> Iterator[str]:
+    """What a setting names as a file of a Secret is mounted there, and a key of it."""
+    for each in workloads(objects):
+        for container in containers(each):
+            path = environment(objects, container).get("API_KEYS_FILE")
+            if path and path not in set(_secret_files(pod_of(each), container)):
+                yield f"{name_of(each)}: API_KEYS_FILE {path} is not mounted"
+
+
+def _secret_files(pod: Manifest, container: Manifest) -> Iterator[str]:
+    volumes = {volume["name"]: volume["secret"] for volume in pod.get("volumes", []) if "secret" in volume}
+    for mount in container.get("volumeMounts", []):
+        for key in secrets().get(volumes.get(mount["name"], {}).get("secretName"), {}):
+            yield f"{mount['mountPath']}/{key}"
+
+
 def ports_exist(objects: list[Manifest]) -> Iterator[str]:
     """Services, Ingresses and PodMonitors name ports that are there."""
     yield from _ports_of_pods(objects)
@@ -421,6 +437,7 @@ RULES: tuple[Rule, ...] = (
     fits_operators,
     selects_pods,
     names_exist,
+    files_exist,
     ports_exist,
     settings_are_known,
     settings_agree,

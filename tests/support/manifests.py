@@ -50,10 +50,23 @@ def overlay(name: str) -> list[Manifest]:
 
 
 @functools.cache
+def _made() -> subprocess.CompletedProcess[str]:
+    return make_secrets()
+
+
+def make_secrets() -> subprocess.CompletedProcess[str]:
+    """Run k8s/secrets.sh."""
+    return subprocess.run(["sh", str(K8S / "secrets.sh")], capture_output=True, text=True, check=True)
+
+
 def secrets() -> Mapping[str, Mapping[str, str]]:
     """What k8s/secrets.sh makes: the keys of each Secret."""
-    out = subprocess.run(["sh", str(K8S / "secrets.sh")], capture_output=True, text=True, check=True).stdout
-    return {made["metadata"]["name"]: made["stringData"] for made in yaml.safe_load_all(out)}
+    return {made["metadata"]["name"]: made["stringData"] for made in yaml.safe_load_all(_made().stdout)}
+
+
+def first_key() -> str:
+    """The API key that it shows."""
+    return _made().stderr.split()[-1]
 
 
 def of_kind(objects: list[Manifest], *kinds: str) -> list[Manifest]:

@@ -13,8 +13,9 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from manifests import Manifest, containers, environment, named, pod_of
+from manifests import Manifest, containers, environment, first_key, named, pod_of, secrets
 
 PATIENCE = 60.0
 """Seconds after which something that must happen has not."""
@@ -76,19 +77,29 @@ class Pod:
 
 
 def status_of(url: str) -> int:
+    """Ask as the holder of the first API key."""
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {first_key()}"})
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=10) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as refused:
         return refused.code
 
 
 @contextlib.asynccontextmanager
-async def started(objects: list[Manifest], tier: str, redis_url: str, **changes: str) -> AsyncIterator[Pod]:
-    """Start a tier's process with its manifest's variables, but on free ports of loopback."""
+async def started(
+    objects: list[Manifest], tier: str, redis_url: str, folder: Path, **changes: str
+) -> AsyncIterator[Pod]:
+    """Start a tier's process with its manifest's variables, but on free ports of loopback.
+
+    What the manifest mounts of Secrets lies in ``folder``.
+    """
     workload = named(objects, "Deployment", tier)
     given = environment(objects, containers(workload)[0])
     here = {"HOST": "127.0.0.1", "PORT": "0", "PROBE_HOST": "127.0.0.1", "PROBE_PORT": "0"}
+    if given.get("API_KEYS_FILE"):
+        here["API_KEYS_FILE"] = str(folder / "keys")
+        (folder / "keys").write_text(secrets()["tokenwire-keys"]["keys"])
     environ = os.environ | given | {name: value for name, value in here.items() if name in given}
     pipes = {"gateway": {"stdout": asyncio.subprocess.PIPE}, "worker": {"stderr": asyncio.subprocess.PIPE}}
     process = await asyncio.create_subprocess_exec(
