@@ -17,7 +17,7 @@ PAGE_SOURCES := $(shell find frontend \( -name node_modules -o -name dist \) -pr
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup up test lint types audit audit-breakage bench k8s-smoke clean debian
+.PHONY: help setup up test lint types audit audit-breakage bench dashboards k8s-smoke clean debian
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ audit-breakage: .venv/.installed ## break every guard on purpose: the audit must
 
 bench: .venv/.installed $(CACHE_DIR)/models/.made ## measure, side by side with peers; BENCH="relay emit" for some
 	@$(BIN)/python -m bench $(BENCH)
+
+dashboards: .venv/.installed ## make Grafana's dashboards and the objectives' rules anew, from Python
+	@$(BIN)/python -m tokenwire.monitoring deploy
 
 k8s-smoke: .venv/.installed ## try the manifests on the cluster that kubectl points at, e.g. make k8s-smoke OVERLAY=dev
 	@$(BIN)/python k8s/smoke.py $(OVERLAY)
@@ -104,6 +107,7 @@ debian:
 	@missing=; \
 	command -v chromium > /dev/null || missing="chromium"; \
 	command -v redis-server > /dev/null || command -v redis-check-rdb > /dev/null || missing="$$missing redis-tools"; \
+	command -v promtool > /dev/null || missing="$$missing prometheus"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
 		echo "-- installing Debian packages for the tests: $$missing"; \

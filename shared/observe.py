@@ -30,7 +30,7 @@ TTFT_BUCKETS = (
 
 ITL_BUCKETS = (
     *(0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05),
-    *(0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0),
+    *(0.075, 0.1, 0.15, 0.2, 0.25, 0.5, 1.0, 2.5, 5.0),
 )
 """Seconds between tokens; a small model makes one in a few milliseconds."""
 

@@ -1,0 +1,1 @@
+"""Dashboards and recording rules, made from Python: `make dashboards` writes them under `deploy/`."""
