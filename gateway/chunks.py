@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -15,15 +16,16 @@ import msgspec
 from gateway.errors import Code, WireError
 from gateway.render import DeltaFrame, Event
 from gateway.response import Json
-from shared.log import Reason, Status
+from shared.log import Reason, Status, unescape
+from shared.logprobs import unpacked, wire
 
 DONE = b"data: [DONE]\n\n"
 
 _CREATED = "response.created"
 _TERMINAL = ("response.completed", "response.incomplete", "response.failed")
 _EMPTY = msgspec.Raw(b'""')
-_HERE = "\0here\0"
-"""Where a delta's text goes: no name of a model holds it."""
+_HERE, _THERE = "\0here\0", "\0there\0"
+"""Where a delta's text and its logprobs go: no name of a model holds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,32 @@ class Form:
     """What the choice of the last chunk says besides its reason."""
     said: Callable[[object], Json]
     """From the whole text to what the choice of the whole object says."""
+    logprobs: Callable[[msgspec.Raw, int], Json]
+    """From logprobs as the events have them, and the characters said before, to what the choice says of them."""
+
+
+class _Likely(msgspec.Struct):
+    token: str
+    logprob: float
+
+
+class _Scored(_Likely):
+    top_logprobs: list[_Likely]
+
+
+def _listed(tokens: msgspec.Raw, _: int) -> Json:
+    return {"content": tokens, "refusal": None}
+
+
+def _in_columns(tokens: msgspec.Raw, at: int) -> Json:
+    read = msgspec.json.decode(tokens, type=list[_Scored])
+    sizes = (0 if token.token.startswith("bytes:") else len(token.token) for token in read)
+    return {
+        "tokens": [token.token for token in read],
+        "token_logprobs": [token.logprob for token in read],
+        "top_logprobs": [{each.token: each.logprob for each in token.top_logprobs} for token in read],
+        "text_offset": list(accumulate(sizes, initial=at))[: len(read)],
+    }
 
 
 CHAT = Form(
@@ -53,6 +81,7 @@ CHAT = Form(
     lambda text: {"delta": {"content": text}},
     {"delta": {}},
     lambda text: {"message": {"role": "assistant", "content": text, "refusal": None, "annotations": []}},
+    _listed,
 )
 
 TEXT = Form(
@@ -63,11 +92,13 @@ TEXT = Form(
     lambda text: {"text": text},
     {"text": ""},
     lambda text: {"text": text},
+    _in_columns,
 )
 
 
 class _Part(msgspec.Struct):
     text: msgspec.Raw
+    logprobs: msgspec.Raw
 
 
 class _Item(msgspec.Struct):
@@ -106,13 +137,18 @@ class _Carrying(msgspec.Struct):
     response: _Told
 
 
-def whole(form: Form, response: bytes, fingerprint: str) -> bytes | WireError:
-    """Turn an ended response object into the form's own, or into why there is none."""
+def whole(form: Form, response: bytes, *, fingerprint: str, scored: bool) -> bytes | WireError:
+    """Turn an ended response object into the form's own, or into why there is none.
+
+    ``scored``: logprobs were asked for.
+    """
     told = msgspec.json.decode(response, type=_Told)
     if told.status == Status.FAILED:
         return failure(told.error)
-    parts = [part.text for item in told.output for part in item.content]
-    choice = _choice(form.said(parts[0] if parts else _EMPTY), finish_reason(told.status))
+    parts = [part for item in told.output for part in item.content]
+    part = parts[0] if parts else _Part(_EMPTY, msgspec.Raw(b"[]"))
+    logprobs = form.logprobs(part.logprobs, 0) if scored else None
+    choice = _choice(form.said(part.text), finish_reason(told.status), logprobs)
     return msgspec.json.encode(
         {**_head(form, told, form.whole, fingerprint), "choices": [choice], "usage": _usage(told)}
     )
@@ -146,10 +182,13 @@ class Chunks:
         self._head: Json = {}
 
     def frame(self, epoch: int, *, scored: bool) -> DeltaFrame:
-        """Return the constant bytes around deltas; known after the first event."""
-        del epoch, scored
-        if self._frame is None:
+        """Return the constant bytes around deltas; known after the first event.  ``scored`` ones carry logprobs."""
+        del epoch
+        if not self._head:
             raise RuntimeError("a response's first event comes before its deltas")
+        if self._frame is None:
+            chunk = self._chunk(_choice(self._form.piece(_HERE), None, _THERE if scored else None))
+            self._frame = ChunkFrame(chunk, self._form.logprobs if scored else None)
         return self._frame
 
     def events(self, events: Sequence[Event]) -> Iterator[bytes]:
@@ -167,8 +206,6 @@ class Chunks:
 
     def _open(self, told: _Told) -> Iterator[bytes]:
         self._head = _head(self._form, told, self._form.chunk, self._fingerprint)
-        before, after = self._chunk(_choice(self._form.piece(_HERE), None)).split(msgspec.json.encode(_HERE))
-        self._frame = ChunkFrame(before, after)
         if self._form.opening is not None:
             yield self._chunk(_choice(self._form.opening, None))
 
@@ -189,17 +226,25 @@ class Chunks:
 class ChunkFrame(DeltaFrame):
     """The constant bytes around every delta's text; deltas have no number here."""
 
-    __slots__ = ("_after", "_before")
+    __slots__ = ("_after", "_before", "_between", "_logprobs", "_said")
 
-    def __init__(self, before: bytes, after: bytes) -> None:
-        self._before = before + b'"'
-        self._after = b'"' + after
-        self.overhead = len(self._before) + len(self._after)
+    def __init__(self, chunk: bytes, logprobs: Callable[[msgspec.Raw, int], Json] | None) -> None:
+        self._before, _, rest = chunk.partition(msgspec.json.encode(_HERE))
+        self._between, _, self._after = rest.partition(msgspec.json.encode(_THERE))
+        self._logprobs = logprobs
+        self._said = 0
+        """Characters in the chunks before; counted only for logprobs."""
+        self.overhead = len(chunk)
 
     def one(self, number: int, text: bytes) -> bytes:
         """Render one delta."""
         del number
-        return b"%b%b%b" % (self._before, text, self._after)
+        if self._logprobs is None:
+            return b'%b"%b"%b' % (self._before, text, self._between)
+        text, logprobs = unpacked(text)
+        told = msgspec.json.encode(self._logprobs(wire(logprobs), self._said))
+        self._said += len(unescape(text.decode()))
+        return b'%b"%b"%b%b%b' % (self._before, text, self._between, told, self._after)
 
     def merged(self, first: int, last: int, text: bytes) -> bytes:
         """Render several deltas as one chunk."""
@@ -225,8 +270,8 @@ def _head(form: Form, told: _Told, kind: str, fingerprint: str) -> Json:
     }
 
 
-def _choice(said: Json, reason: str | None) -> Json:
-    return {"index": 0, **said, "logprobs": None, "finish_reason": reason}
+def _choice(said: Json, reason: str | None, logprobs: object = None) -> Json:
+    return {"index": 0, **said, "logprobs": logprobs, "finish_reason": reason}
 
 
 def _usage(told: _Told) -> Json:

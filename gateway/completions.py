@@ -13,12 +13,15 @@ import msgspec
 from msgspec import Meta
 
 from gateway.create import (
+    LOGPROBS,
     NEUTRAL,
     Create,
     Item,
+    Likeliest,
     Metadata,
     ModelName,
     Part,
+    Penalty,
     Role,
     Seed,
     Stop,
@@ -64,6 +67,10 @@ class Chat(msgspec.Struct, frozen=True):
     top_p: TopP | None = None
     seed: Seed | None = None
     stop: Stop | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    logprobs: bool | None = None
+    top_logprobs: Likeliest | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     metadata: Metadata | None = None
@@ -81,6 +88,10 @@ class Completion(msgspec.Struct, frozen=True):
     top_p: TopP | None = None
     seed: Seed | None = None
     stop: Stop | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    logprobs: Likeliest | None = None
+    """How many likeliest tokens are told beside each one."""
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     user: str | None = None
@@ -100,10 +111,6 @@ CHAT_NEUTRAL: Mapping[str, Callable[[object], bool]] = {
     "web_search_options": one_of(),
     "n": one_of(1),
     "logit_bias": nothing_asked,
-    "logprobs": one_of(False),
-    "top_logprobs": one_of(0),
-    "frequency_penalty": one_of(0, 0.0),
-    "presence_penalty": one_of(0, 0.0),
 }
 """Fields of chat completions that are accepted at their neutral value only."""
 
@@ -120,9 +127,6 @@ COMPLETION_NEUTRAL: Mapping[str, Callable[[object], bool]] = {
     "echo": one_of(False),
     "suffix": one_of(""),
     "logit_bias": nothing_asked,
-    "logprobs": one_of(),
-    "frequency_penalty": one_of(0, 0.0),
-    "presence_penalty": one_of(0, 0.0),
 }
 """Fields of completions that are accepted at their neutral value only."""
 
@@ -139,6 +143,9 @@ class Asked:
 def from_chat(chat: Chat, fields: Mapping[str, object]) -> Asked:
     """Return what a chat asks for; ``fields`` are all that were sent.  Raises RefusedError."""
     refuse_unsupported(fields, CHAT_NEUTRAL)
+    if chat.top_logprobs and not chat.logprobs:
+        sentence = "top_logprobs are told with logprobs: true."
+        raise RefusedError(WireError(Code.INVALID_REQUEST, sentence, "top_logprobs"))
     sent = fields["messages"]
     for at, each in enumerate(sent if isinstance(sent, list) else ()):
         _check_message(each, f"messages[{at}]")
@@ -150,6 +157,10 @@ def from_chat(chat: Chat, fields: Mapping[str, object]) -> Asked:
         top_p=chat.top_p,
         seed=chat.seed,
         stop=chat.stop,
+        frequency_penalty=chat.frequency_penalty,
+        presence_penalty=chat.presence_penalty,
+        include=[LOGPROBS] if chat.logprobs else None,
+        top_logprobs=chat.top_logprobs if chat.logprobs else None,
         stream=chat.stream,
         metadata=chat.metadata,
         store=bool(chat.store),
@@ -170,6 +181,10 @@ def from_completion(completion: Completion, fields: Mapping[str, object]) -> Ask
         top_p=completion.top_p,
         seed=completion.seed,
         stop=completion.stop,
+        frequency_penalty=completion.frequency_penalty,
+        presence_penalty=completion.presence_penalty,
+        include=None if completion.logprobs is None else [LOGPROBS],
+        top_logprobs=completion.logprobs,
         stream=completion.stream,
         store=False,
         user=completion.user,

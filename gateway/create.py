@@ -30,6 +30,7 @@ ItemType = Annotated[str, Meta(extra_json_schema={"const": "message"})]
 EventId = Annotated[str, Meta(max_length=256)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 MOST_LOGPROBS = 20
+Likeliest = Annotated[int, Meta(ge=0, le=MOST_LOGPROBS)]
 LOGPROBS = "message.output_text.logprobs"
 
 
@@ -59,7 +60,7 @@ class Create(msgspec.Struct, frozen=True):
     top_p: TopP | None = None
     include: list[str] | None = None
     """``message.output_text.logprobs`` asks for logprobs; what else may stand here, answers never hold."""
-    top_logprobs: Annotated[int, Meta(ge=0, le=MOST_LOGPROBS)] | None = None
+    top_logprobs: Likeliest | None = None
     metadata: Metadata | None = None
     store: bool | None = None
     previous_response_id: Annotated[str, Meta(max_length=256)] | None = None

@@ -24,7 +24,7 @@ from gateway.auth import TICKET_SECONDS
 from gateway.chunks import CHAT, TEXT, Chunks, Form, whole
 from gateway.completions import Asked
 from gateway.connection import Desk
-from gateway.create import idempotency_key
+from gateway.create import LOGPROBS, idempotency_key
 from gateway.entrance import Entrance
 from gateway.errors import Code, RefusedError, WireError
 from gateway.items import Paging, input_items, page_of
@@ -257,7 +257,8 @@ class Http:
     def _whole(self, asked: Asked, form: Form | None, accepted: Accepted, viewer: _Viewer) -> Response:
         shape: Shape = bytes
         if form is not None:
-            shape = functools.partial(whole, form, fingerprint=self._fingerprint(accepted))
+            scored = LOGPROBS in (asked.create.include or ())
+            shape = functools.partial(whole, form, fingerprint=self._fingerprint(accepted), scored=scored)
         collector = Collector()
         attachment = self._attach(accepted.response_id, collector, viewer, -1)
         keyed = bool(idempotency_key(asked.create))

@@ -159,9 +159,20 @@ def _completions() -> Schema:
     whole = {"usage": _ref("completion_usage")}
     piece = {"usage": _nullable(_ref("completion_usage"))}
     reason: Schema = {"enum": ["stop", "length"]}
-    chat = _completion("chatcmpl", "chat.completion", {"message": message}, reason)
-    chunk = _completion("chatcmpl", "chat.completion.chunk", {"delta": delta}, _nullable(reason))
-    text = _completion("cmpl", "text_completion", {"text": _STRING}, _nullable(reason))
+    listed = _object({"content": {"type": "array", "items": _ref("logprob")}, "refusal": {"type": "null"}})
+    numbers: Schema = {"type": "array", "items": {"type": "number", "maximum": 0}}
+    top: Schema = {"type": "array", "items": {"type": "object", "additionalProperties": {"type": "number"}}}
+    columns = _object(
+        {
+            "tokens": {"type": "array", "items": _STRING},
+            "token_logprobs": numbers,
+            "top_logprobs": top,
+            "text_offset": {"type": "array", "items": _COUNT},
+        }
+    )
+    chat = _completion("chatcmpl", "chat.completion", {"message": message}, reason, listed)
+    chunk = _completion("chatcmpl", "chat.completion.chunk", {"delta": delta}, _nullable(reason), listed)
+    text = _completion("cmpl", "text_completion", {"text": _STRING}, _nullable(reason), columns)
     return {
         "completion_usage": usage,
         "chat.completion": _object(chat | whole),
@@ -170,11 +181,11 @@ def _completions() -> Schema:
     }
 
 
-def _completion(prefix: str, kind: str, said: Schema, reason: Schema) -> Schema:
+def _completion(prefix: str, kind: str, said: Schema, reason: Schema, logprobs: Schema) -> Schema:
     choice = {
         "index": {"const": 0},
         **said,
-        "logprobs": {"type": ["object", "null"]},
+        "logprobs": _nullable(logprobs),
         "finish_reason": reason,
     }
     return {

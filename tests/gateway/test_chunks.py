@@ -1,8 +1,10 @@
 """The chunks of both older APIs, out of rendered logs."""
 
 import json
+from itertools import zip_longest
 
 import pytest
+from conformance_kit import described
 
 from gateway.chunks import CHAT, DONE, TEXT, Chunks, whole
 from gateway.errors import Code, WireError
@@ -21,10 +23,10 @@ REQUEST = Request(
 FORMS = {"chat": CHAT, "text": TEXT}
 
 
-def log_of(reason, *texts, message=""):
+def log_of(reason, *texts, message="", logprobs=()):
     deltas = [
-        Entry(5, 5 + n, Kind.DELTA, 1, text=text, ids=(n,), prompt_tokens=0 if n else 3)
-        for n, text in enumerate(texts)
+        Entry(5, 5 + n, Kind.DELTA, 1, text=text, ids=(n,), logprobs=scores, prompt_tokens=0 if n else 3)
+        for n, (text, scores) in enumerate(zip_longest(texts, logprobs, fillvalue=""))
     ]
     upto = 4 + len(texts)
     return [
@@ -42,12 +44,12 @@ def events_of(entries):
         yield entry if entry.kind is Kind.DELTA else render(REQUEST, 1_700_000_000_000, entry, told)
 
 
-def stream_of(form, entries, *, usage=False):
+def stream_of(form, entries, *, usage=False, scored=False):
     chunks = Chunks(form, "fp_1", usage=usage)
     out = b""
     for item in events_of(entries):
         if isinstance(item, Entry):
-            out += chunks.frame(item.epoch, scored=False).one(item.first, item.text.encode())
+            out += chunks.frame(item.epoch, scored=scored).one(item.first, item.piece)
         else:
             out += b"".join(chunks.events(item))
     return out
@@ -118,7 +120,7 @@ def test_every_reason_is_said_in_their_words(reason, said):
     entries = log_of(reason, "a")
     last = data(stream_of(CHAT, entries))[-2]
     assert last["choices"][0]["finish_reason"] == said
-    body = json.loads(whole(CHAT, final_of(entries), "fp_1"))
+    body = json.loads(whole(CHAT, final_of(entries), fingerprint="fp_1", scored=False))
     assert body["choices"][0]["finish_reason"] == said
 
 
@@ -138,13 +140,15 @@ def test_a_failure_is_an_error_and_never_done(reason, code):
     assert DONE not in stream
     error = data(stream)[-1]["error"]
     assert (error["code"], error["message"]) == (code, "It broke.")
-    refusal = whole(TEXT, final_of(entries), "fp")
+    refusal = whole(TEXT, final_of(entries), fingerprint="fp", scored=False)
     assert isinstance(refusal, WireError)
     assert (refusal.code, refusal.message) == (code, "It broke.")
 
 
 def test_the_whole_chat_holds_the_logs_text():
-    body = json.loads(whole(CHAT, final_of(log_of(Reason.STOP, 'a\\"', "\\né")), "fp_1"))
+    body = json.loads(
+        whole(CHAT, final_of(log_of(Reason.STOP, 'a\\"', "\\né")), fingerprint="fp_1", scored=False)
+    )
     assert (body["object"], body["id"]) == ("chat.completion", "chatcmpl-" + "0" * 35)
     assert body["choices"][0]["message"]["content"] == 'a"\né'
     assert body["choices"][0]["message"]["role"] == "assistant"
@@ -156,6 +160,76 @@ def test_a_whole_text_that_never_began_is_empty():
         Entry(0, 1, Kind.QUEUED, 1, at=1),
         Entry(0, 2, Kind.ENDED, 1, reason=Reason.CANCELLED),
     ]
-    body = json.loads(whole(TEXT, final_of(entries), "fp_1"))
+    body = json.loads(whole(TEXT, final_of(entries), fingerprint="fp_1", scored=False))
     assert body["choices"] == [{"index": 0, "text": "", "logprobs": None, "finish_reason": "length"}]
     assert body["usage"]["total_tokens"] == 0
+
+
+SCORED = log_of(
+    Reason.STOP,
+    "a\\n",
+    "é",
+    "b",
+    logprobs=[
+        '["a",-0.5,[["a",-0.5],["x",-1.5]]],["\\n",0.0,[]]',
+        "[[195],-1.0,[]],[[169],-2.0,[]]",
+        '["b",-0.25,[]]',
+    ],
+)
+
+
+def scores(stream):
+    return [chunk["choices"][0]["logprobs"] for chunk in data(stream)[:-1]]
+
+
+def test_a_chat_tells_the_logprobs_of_every_chunks_tokens():
+    role, first, second, third, last = scores(stream_of(CHAT, SCORED, scored=True))
+    assert role is last is None
+    assert [token["token"] for token in first["content"]] == ["a", "\n"]
+    assert first["content"][0]["top_logprobs"][1] == {"token": "x", "logprob": -1.5, "bytes": [120]}
+    assert [token["bytes"] for token in second["content"]] == [[195], [169]]
+    body = json.loads(whole(CHAT, final_of(SCORED), fingerprint="fp", scored=True))
+    told = body["choices"][0]["logprobs"]["content"]
+    assert told == first["content"] + second["content"] + third["content"]
+    assert body["choices"][0]["message"]["content"] == "a\néb"
+
+
+def test_a_text_tells_them_in_columns_with_where_each_token_begins():
+    first, second, third, last = scores(stream_of(TEXT, SCORED, scored=True))
+    assert last is None
+    assert first == {
+        "tokens": ["a", "\n"],
+        "token_logprobs": [-0.5, 0.0],
+        "top_logprobs": [{"a": -0.5, "x": -1.5}, {}],
+        "text_offset": [0, 1],
+    }
+    assert third["text_offset"] == [3]
+    body = json.loads(whole(TEXT, final_of(SCORED), fingerprint="fp", scored=True))
+    told = body["choices"][0]["logprobs"]
+    assert told["tokens"] == first["tokens"] + second["tokens"] + third["tokens"]
+    assert body["choices"][0]["text"] == "a\néb"
+
+
+def test_merged_deltas_tell_all_their_logprobs():
+    chunks = Chunks(CHAT, "fp", usage=False)
+    begun, *_ = events_of(SCORED)
+    assert list(chunks.events(begun))
+    pieces = b"".join(entry.piece for entry in SCORED if entry.kind is Kind.DELTA)
+    (chunk,) = data(chunks.frame(5, scored=True).merged(4, 6, pieces))
+    assert chunk["choices"][0]["delta"]["content"] == "a\néb"
+    assert len(chunk["choices"][0]["logprobs"]["content"]) == 5
+
+
+def test_logprobs_that_were_not_asked_for_are_null():
+    assert scores(stream_of(CHAT, log_of(Reason.STOP, "a"))) == [None, None, None]
+    body = json.loads(whole(TEXT, final_of(log_of(Reason.STOP, "a")), fingerprint="fp", scored=False))
+    assert body["choices"][0]["logprobs"] is None
+
+
+@pytest.mark.parametrize(("name", "form"), [("chat.completion", CHAT), ("text_completion", TEXT)])
+def test_whatever_is_said_is_described(name, form):
+    chunk = "chat.completion.chunk" if form is CHAT else name
+    for entries, scored in ((SCORED, True), (log_of(Reason.LENGTH, "a"), False)):
+        for datum in data(stream_of(form, entries, usage=True, scored=scored))[:-1]:
+            described(chunk, datum)
+        described(name, json.loads(whole(form, final_of(entries), fingerprint="fp", scored=scored)))

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from gateway.completions import CHAT_NEUTRAL, COMPLETION_NEUTRAL, COMPLETION_TOKENS
-from gateway.create import conversation
+from gateway.create import LOGPROBS, conversation
 from gateway.errors import Code, RefusedError
 from gateway.wire import parse_chat, parse_completion
 from shared.request import Message
@@ -139,3 +139,23 @@ def test_null_is_neutral_in_a_completion(field):
 def test_what_is_not_known_is_passed_over():
     assert chat(of_tomorrow={"x": 1}, service_tier="auto", parallel_tool_calls=True).create.input
     assert completion(of_tomorrow=[1]).create.input
+
+
+def test_logprobs_are_asked_for_in_each_apis_own_way():
+    assert (
+        chat(logprobs=True).create.include == chat(logprobs=True, top_logprobs=3).create.include == [LOGPROBS]
+    )
+    assert chat(logprobs=True, top_logprobs=3).create.top_logprobs == 3
+    assert chat(logprobs=False).create.include is None
+    assert completion(logprobs=0).create.include == [LOGPROBS]
+    assert completion(logprobs=5).create.top_logprobs == 5
+    assert refused(chat, top_logprobs=3) == (Code.INVALID_REQUEST, "top_logprobs")
+    assert refused(chat, logprobs=True, top_logprobs=21) == (Code.INVALID_REQUEST, "top_logprobs")
+    assert refused(completion, logprobs=21) == (Code.INVALID_REQUEST, "logprobs")
+
+
+@pytest.mark.parametrize("ask", [chat, completion])
+def test_penalties_are_handed_on(ask):
+    create = ask(frequency_penalty=0.5, presence_penalty=-2).create
+    assert (create.frequency_penalty, create.presence_penalty) == (0.5, -2)
+    assert refused(ask, frequency_penalty=2.1) == (Code.INVALID_REQUEST, "frequency_penalty")
