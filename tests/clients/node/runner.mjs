@@ -6,6 +6,13 @@ import { ResponsesWS } from "openai/resources/responses/ws";
 const [scene, baseURL, apiKey] = process.argv.slice(2);
 const client = new OpenAI({ baseURL, apiKey, maxRetries: 0 });
 const ASK = { input: "one two three four five ", max_output_tokens: 40, temperature: 0 };
+const CHAT = {
+  model: "echo",
+  messages: [{ role: "user", content: ASK.input }],
+  max_tokens: 40,
+  temperature: 0,
+  stream_options: { include_usage: true },
+};
 const TERMINAL = ["response.completed", "response.incomplete", "response.failed"];
 
 /** Say messages on a socket, and collect events until the ending; `then` may act on each. */
@@ -38,6 +45,11 @@ function told(events) {
     final: last.response.output.flatMap((item) => item.content.map((part) => part.text)).join(""),
     numbers: events.map((event) => [event.first_sequence_number ?? event.sequence_number, event.sequence_number]),
   };
+}
+
+/** The response that a completion's id names. */
+function named(id) {
+  return id.replace("chatcmpl-", "resp_");
 }
 
 const SCENES = {
@@ -107,11 +119,29 @@ const SCENES = {
   },
 
   async chat() {
-    const messages = [{ role: "user", content: ASK.input }];
-    const stream = await client.chat.completions.create({ model: "echo", messages, max_tokens: 8, stream: true });
-    let text = "";
-    for await (const chunk of stream) text += chunk.choices[0]?.delta?.content ?? "";
-    return { text };
+    const chunks = [];
+    for await (const chunk of await client.chat.completions.create({ ...CHAT, stream: true })) chunks.push(chunk);
+    const text = chunks.map((chunk) => chunk.choices[0]?.delta?.content ?? "").join("");
+    const { finish_reason } = chunks.findLast((chunk) => chunk.choices.length > 0).choices[0];
+    return { id: named(chunks[0].id), text, final: text, status: finish_reason, usage: chunks.at(-1).usage };
+  },
+
+  async chat_json() {
+    const { id, choices, usage } = await client.chat.completions.create({ ...CHAT, stream_options: undefined });
+    const text = choices[0].message.content;
+    return { id: named(id), text, final: text, status: choices[0].finish_reason, usage };
+  },
+
+  async chat_left() {
+    const stream = await client.chat.completions.create({ ...CHAT, max_tokens: 2000, stream: true });
+    for await (const chunk of stream) {
+      if (chunk.choices[0]?.delta?.content) return { id: named(chunk.id) }; // leaving the loop aborts the request
+    }
+    return null;
+  },
+
+  async chat_refused() {
+    return client.chat.completions.create({ ...CHAT, max_tokens: 0, stream: true });
   },
 };
 
