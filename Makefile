@@ -52,6 +52,7 @@ bench: .venv/.installed $(CACHE_DIR)/models/.made ## measure, side by side with 
 
 dashboards: .venv/.installed ## make Grafana's dashboards and the objectives' rules anew, from Python
 	@$(BIN)/python -m tokenwire.monitoring deploy
+	@$(BIN)/python k8s/prometheus_rules.py
 
 k8s-smoke: .venv/.installed ## try the manifests on the cluster that kubectl points at, e.g. make k8s-smoke OVERLAY=dev
 	@$(BIN)/python k8s/smoke.py $(OVERLAY)
