@@ -17,7 +17,7 @@ PAGE_SOURCES := $(shell find frontend \( -name node_modules -o -name dist \) -pr
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup up test lint types audit audit-breakage bench dashboards k8s-smoke clean debian
+.PHONY: help setup up test lint types audit audit-breakage bench dashboards k8s-smoke test-compose certificate clean debian
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,17 @@ dashboards: .venv/.installed ## make Grafana's dashboards and the objectives' ru
 
 k8s-smoke: .venv/.installed ## try the manifests on the cluster that kubectl points at, e.g. make k8s-smoke OVERLAY=dev
 	@$(BIN)/python k8s/smoke.py $(OVERLAY)
+
+test-compose: .venv/.installed ## build the images, run the compose stack and strike at it, where docker is there
+	@if docker info > /dev/null 2>&1; then COMPOSE_STACK=1 $(BIN)/pytest tests/compose $(PYTEST); \
+	else \
+		echo "-- SKIPPED: the compose stack was neither built nor run: no docker engine answers (docker info);" \
+			"start one, or name it by DOCKER_HOST"; \
+		[ -z "$${REQUIRE_ALL:-}" ]; \
+	fi
+
+certificate: ## make a self-signed certificate for the TLS compose file, e.g. make certificate SERVER_NAMES="localhost 127.0.0.1"
+	@sh deploy/nginx/certificate.sh deploy/nginx/tls $(or $(SERVER_NAMES),localhost 127.0.0.1)
 
 clean: ## remove everything that was made here
 	rm -rf .venv .cache .artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -102,13 +113,14 @@ frontend/dist/.built: frontend/node_modules/.installed $(PAGE_SOURCES)
 	@$(NPM) run --silent build -- --logLevel warn
 	@touch $@
 
-# ---- what the tests take from Debian: a browser, and the oldest Redis we promise to work on
+# ---- what the tests take from Debian: a browser, the oldest Redis we promise to work on, and envsubst for nginx
 
 debian:
 	@missing=; \
 	command -v chromium > /dev/null || missing="chromium"; \
 	command -v redis-server > /dev/null || command -v redis-check-rdb > /dev/null || missing="$$missing redis-tools"; \
 	command -v promtool > /dev/null || missing="$$missing prometheus"; \
+	command -v envsubst > /dev/null || missing="$$missing gettext-base"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
 		echo "-- installing Debian packages for the tests: $$missing"; \

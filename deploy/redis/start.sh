@@ -1,0 +1,21 @@
+#!/bin/sh
+# Writes the users from the environment and becomes the server.  Passwords are kept as digests, in memory.
+set -eu
+: "${REDIS_GATEWAY_PASSWORD:?password of the gateways}" "${REDIS_WORKER_PASSWORD:?password of the workers}"
+: "${REDIS_MAXMEMORY:=512mb}"
+
+digest() { printf %s "$1" | sha256sum | cut -d' ' -f1; }
+
+# Answers have their partition in braces in front (shared/store/keys.py lists all keys); credentials are the gateways'.
+commands='-@all +@read +@write +@scripting +@pubsub +@connection +time -@dangerous +info +config|get'
+gateway='resetkeys ~{p*}* ~workers ~gateways ~{auth}* ~ticket:* resetchannels &{p*}* &{auth}*'
+worker='resetkeys ~{p*}* ~workers resetchannels &{p*}*'
+
+umask 077
+cat > /tmp/users.acl <<USERS
+user default on nopass resetkeys resetchannels -@all +ping
+user gateway on #$(digest "$REDIS_GATEWAY_PASSWORD") $gateway $commands
+user worker on #$(digest "$REDIS_WORKER_PASSWORD") $worker $commands
+USERS
+unset REDIS_GATEWAY_PASSWORD REDIS_WORKER_PASSWORD
+exec redis-server /etc/redis/redis.conf --maxmemory "$REDIS_MAXMEMORY" --aclfile /tmp/users.acl
