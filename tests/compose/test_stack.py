@@ -85,7 +85,7 @@ def test_the_page_streams_real_tokens_in_a_browser(stack: Composed):
             "websocket", lambda ws: ws.on("framereceived", lambda frame: frames.append(json.loads(frame)))
         )
         page.goto(stack.url)
-        page.get_by_role("textbox").first.fill("Name three colours.")
+        page.get_by_role("textbox").first.fill("Why is the sky blue?")
         page.keyboard.press("Enter")
 
         def ended() -> bool:
