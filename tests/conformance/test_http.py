@@ -167,7 +167,39 @@ async def test_a_body_too_large_is_refused(target):
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "message_too_large")
 
 
-async def test_head_and_cors_of_an_unknown_response_are_no_500(target):
+async def test_head_is_get_without_a_body_and_options_says_what_a_path_takes(target):
     async with target.http() as http:
-        assert (await http.request("HEAD", f"/v1/responses/{NOBODY}")).status_code in (404, 405)
-        assert (await http.request("OPTIONS", "/v1/responses")).status_code < 500
+        response = (await http.post("/v1/responses", json=target.asked)).json()
+        for path in (
+            "/v1/models",
+            f"/v1/responses/{response['id']}",
+            f"/v1/responses/{response['id']}?stream=true",
+        ):
+            answer = await http.head(path)
+            assert (answer.status_code, answer.content) == (200, b"")
+        assert (await http.head(f"/v1/responses/{NOBODY}")).status_code == 404
+        told = await http.options("/v1/responses")
+        assert told.status_code == 204
+        assert {"GET", "POST"} <= set(told.headers["allow"].split(", "))
+        refused = await http.patch("/v1/responses")
+        assert (refused.status_code, refused.headers["allow"]) == (405, told.headers["allow"])
+
+
+async def test_a_foreign_page_is_told_nothing(target):
+    asks = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    async with target.http() as http:
+        preflight = await http.options("/v1/responses", headers=asks)
+        direct = await http.get("/v1/models", headers={"Origin": "https://evil.example"})
+    for answer in (preflight, direct):
+        assert answer.status_code == 403
+        assert answer.json()["error"]["code"] == "origin_not_allowed"
+        assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_the_document_that_it_shows_tells_of_what_it_answers(target):
+    async with target.http() as http:
+        document = (await http.get("/v1/openapi.json")).json()
+    assert document["openapi"].startswith("3.1")
+    assert {"/v1/responses", "/v1/chat/completions", "/v1/completions", "/v1/models"} <= document[
+        "paths"
+    ].keys()

@@ -175,6 +175,58 @@ def _raw(head: str, body: bytes = b"") -> list[bytes]:
     return [f"POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\n{head}\r\n".encode() + body]
 
 
+_HELLO = [{"role": "user", "content": "x"}]
+
+
+def _asked(path: str, name: str, code: str, make: Callable[[random.Random], object]) -> tuple[str, Kind]:
+    """Describe a body of one of the two older APIs and its refusal."""
+
+    def sent(draw: random.Random) -> list[bytes]:
+        made = make(draw)
+        return _http("POST", path, made if isinstance(made, bytes) else json.dumps(made).encode())
+
+    return f"{path.split('/')[2]}: {name}", Kind(sent, 404 if code == "model_not_found" else 400, code=code)
+
+
+def _chat(name: str, code: str, make: Callable[[random.Random], object]) -> tuple[str, Kind]:
+    return _asked("/v1/chat/completions", name, code, make)
+
+
+def _text(name: str, code: str, make: Callable[[random.Random], object]) -> tuple[str, Kind]:
+    return _asked("/v1/completions", name, code, make)
+
+
+def _said(**fields: object) -> dict[str, object]:
+    return {"messages": _HELLO, **fields}
+
+
+OLDER: Mapping[str, Kind] = dict(
+    [
+        _chat("no JSON", "invalid_json", lambda d: _word(d).encode() + b"{"),
+        _chat("bad UTF-8", "invalid_json", lambda d: b'{"model":"' + _broken_utf8(d) + b'"}'),
+        _chat("deep JSON", "invalid_json", lambda d: b'{"messages":' + b"[" * (n := d.randint(40, 20_000)) + b"]" * n + b"}"),
+        _chat("no messages", "invalid_request", lambda d: {_word(d) + "_": 1, "model": "echo"}),
+        _chat("messages of a wrong kind", "invalid_request", lambda d: {"messages": d.choice([None, True, 7, "x", [], {}, [1], [[]], [None], ["x"]])}),
+        _chat("an unknown role", "invalid_request", lambda d: {"messages": [{"role": _word(d) + "_", "content": "x"}]}),
+        _chat("a tool's message", "unsupported_parameter", lambda d: {"messages": [{"role": d.choice(["tool", "function"]), "content": _word(d)}]}),
+        _chat("content of a wrong kind", "invalid_request", lambda d: {"messages": [{"role": "user", "content": d.choice([None, True, 7, {}, [1], ["x"], [{}]])}]}),
+        _chat("a part that is no text", "unsupported_parameter", lambda d: {"messages": [{"role": "user", "content": [{"type": _word(d) + "_url"}]}]}),
+        _chat("a number out of range", "invalid_request", lambda d: _said(**{d.choice(["max_tokens", "max_completion_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty"]): d.choice([-9, 10**12, -(10.0**300)])})),
+        _chat("a number of a wrong kind", "invalid_request", lambda d: _said(**{d.choice(["max_tokens", "temperature", "top_p", "seed", "top_logprobs"]): d.choice(["7", [], {}, True])})),
+        _chat("stream options of a wrong kind", "invalid_request", lambda d: _said(stream=True, stream_options=d.choice([7, "x", [], {"include_usage": "yes"}]))),
+        _chat("tools", "unsupported_parameter", lambda d: _said(**{d.choice(["tools", "functions"]): [{"name": _word(d)}]})),
+        _chat("another format", "unsupported_parameter", lambda d: _said(response_format={"type": "json_" + _word(d)})),
+        _chat("several answers", "unsupported_parameter", lambda d: _said(n=d.randint(2, 9), stream=d.random() < 0.5)),
+        _chat("likeliest tokens without logprobs", "invalid_request", lambda d: _said(top_logprobs=d.randint(1, 20))),
+        _chat("an unknown model", "model_not_found", lambda d: _said(model="no-" + _word(d))),
+        _text("no prompt", "invalid_request", lambda d: {"model": "echo", _word(d) + "_": 1}),
+        _text("a prompt that is not one text", "invalid_request", lambda d: {"prompt": d.choice([None, "", [], True, 7, {}, ["a", "b"], [1, 2], [[1]]])}),
+        _text("a wish that is not met", "unsupported_parameter", lambda d: {"prompt": "x", **d.choice([{"echo": True}, {"best_of": 3}, {"suffix": "y"}, {"n": 2}, {"logit_bias": {"1": 1}}])}),
+        _text("logprobs of a wrong kind", "invalid_request", lambda d: {"prompt": "x", "logprobs": d.choice([True, "1", -1, 99, [], {}])}),
+        _text("an unknown model", "model_not_found", lambda d: {"prompt": "x", "model": "no-" + _word(d)}),
+    ]
+)  # fmt: skip
+
 BAD = "invalid_request"
 HANDSHAKES: Mapping[str, Kind] = {
     "handshake: another version": Kind(
@@ -343,11 +395,58 @@ REQUESTS: Mapping[str, Kind] = {
         404,
         code="response_not_found",
     ),
+    "path: deleting an unknown id": Kind(
+        lambda d: _http("DELETE", f"/v1/responses/resp_000{d.getrandbits(128):032x}"),
+        404,
+        code="response_not_found",
+    ),
+    "path: input of an unknown id": Kind(
+        lambda d: _http("GET", f"/v1/responses/resp_000{d.getrandbits(128):032x}/input_items?limit=2"),
+        404,
+        code="response_not_found",
+    ),
+    "body: a previous response that is not there": Kind(
+        lambda d: _post(
+            json.dumps(
+                {"input": "x", "previous_response_id": d.choice([NOBODY, _word(d), "*", "{pK}", "x" * 200])}
+            ).encode()
+        ),
+        400,
+        code="previous_response_not_found",
+    ),
+    "body: raw input that is none": Kind(
+        lambda d: _post(json.dumps({"raw": True, "input": d.choice(["", [], _HELLO])}).encode()),
+        400,
+        code=BAD,
+    ),
+    "query: a cursor twice": Kind(
+        lambda d: _http("GET", f"/v1/responses/{NOBODY}?starting_after={d.randint(0, 9)}&starting_after=1"),
+        400,
+        code=BAD,
+    ),
+    "header: a last event that is no number": Kind(
+        lambda d: _http("GET", f"/v1/responses/{NOBODY}?stream=true", head=f"Last-Event-ID: {_word(d)}\r\n"),
+        400,
+        code=BAD,
+    ),
+    "preflight: a foreign page": Kind(
+        lambda d: _http(
+            "OPTIONS",
+            "/v1/responses",
+            head=f"Origin: https://{_word(d)}.example\r\nAccess-Control-Request-Method: POST\r\n",
+        ),
+        403,
+        code="origin_not_allowed",
+    ),
     "query: a cursor that is none": Kind(
         lambda d: _http("GET", f"/v1/responses/{NOBODY}?stream=true&starting_after={_word(d)}"), 400, code=BAD
     ),
     "method: one not taken": Kind(
-        lambda d: _http(d.choice(["PUT", "PATCH", "DELETE"]), "/v1/responses", b"{}"),
+        lambda d: _http(
+            d.choice(["PUT", "PATCH", "DELETE"]),
+            d.choice(["/v1/responses", "/v1/chat/completions", "/v1/completions"]),
+            b"{}",
+        ),
         405,
         code="method_not_allowed",
     ),
@@ -359,4 +458,4 @@ REQUESTS: Mapping[str, Kind] = {
     ),
 }
 
-KINDS: Mapping[str, Kind] = {**FRAMES, **MESSAGES, **HANDSHAKES, **REQUESTS}
+KINDS: Mapping[str, Kind] = {**FRAMES, **MESSAGES, **OLDER, **HANDSHAKES, **REQUESTS}
