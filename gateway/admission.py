@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from gateway.create import Create, Defaults, idempotency_key, to_request
 from gateway.errors import Code, WireError
 from gateway.history import History
+from gateway.meter import Meter
 from gateway.metrics import Metrics
 from gateway.models import Models, overloaded
 from gateway.principal import Principal
@@ -23,6 +24,7 @@ from shared.store.contract import (
     Refused,
     Submitted,
 )
+from shared.store.meters import Rate
 from shared.trace import Context
 
 _WHY: dict[Refused, Code] = {
@@ -50,6 +52,8 @@ class Accepted:
     """It stood there before: the same idempotency key asked for it."""
     context: Context
     """Its place in the asker's trace."""
+    rates: tuple[Rate, ...] = ()
+    """How much its principal has left."""
 
 
 class Admission:
@@ -68,9 +72,11 @@ class Admission:
         draw: Callable[[], int],
         log: Log,
         metrics: Metrics,
+        meter: Meter,
         tracing: Tracing | None = None,
     ) -> None:
         self._tracing = tracing or Tracing()
+        self._meter = meter
         self._store = store
         self._history = History(store)
         self._models = models
@@ -97,16 +103,28 @@ class Admission:
             return self._refused(before)
         context = self._tracing.begin(traceparent)
         request = self._request(create, model, principal.name, keep, before, context)
+        accepted = await self._put(request, principal, watcher, context)
+        return self._refused(accepted) if isinstance(accepted, WireError) else accepted
+
+    async def _put(
+        self, request: Request, principal: Principal, watcher: str | None, context: Context
+    ) -> Accepted | WireError:
+        """Count a request among its principal's and put it before the store."""
+        rates = await self._meter.ask(principal, request)
+        if isinstance(rates, WireError):
+            return rates
         reply = await repeated(lambda: self._store.submit(request, watcher, self._bound))
+        if not isinstance(reply, Submitted | WireError) or _is_another(request, reply):
+            await self._meter.give_back(principal, request.response_id)
         match reply:
             case Submitted():
-                return self._accepted(request, reply, context)
+                return self._accepted(request, reply, context, rates)
             case Overloaded():
-                return self._refused(overloaded(reply, model, self._models.announced))
+                return overloaded(reply, request.model, self._models.announced)
             case Refused():
-                return self._refused(refusal(reply))
+                return refusal(reply)
             case WireError():
-                return self._refused(reply)
+                return reply
 
     async def cancel(self, response_id: str, principal: str) -> Cancelled | WireError:
         """End a response."""
@@ -143,8 +161,10 @@ class Admission:
             traceparent=context.header,
         )
 
-    def _accepted(self, request: Request, submitted: Submitted, context: Context) -> Accepted:
-        duplicate = submitted.response_id != request.response_id
+    def _accepted(
+        self, request: Request, submitted: Submitted, context: Context, rates: tuple[Rate, ...]
+    ) -> Accepted:
+        duplicate = _is_another(request, submitted)
         self._log.info(
             "accepted",
             submitted.response_id,
@@ -154,9 +174,14 @@ class Admission:
             place=submitted.place,
             duplicate=duplicate,
         )
-        return Accepted(submitted.response_id, request.model, duplicate, context)
+        return Accepted(submitted.response_id, request.model, duplicate, context, rates)
 
     def _refused(self, error: WireError) -> WireError:
         self._metrics.refused.inc()
         self._log.info("refused", code=error.code.value, retry_after=error.retry_after)
         return error
+
+
+def _is_another(request: Request, reply: object) -> bool:
+    """Say whether the reply tells of a response that an earlier request with the same key has made."""
+    return isinstance(reply, Submitted) and reply.response_id != request.response_id

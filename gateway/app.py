@@ -24,6 +24,7 @@ from gateway.entrance import make_entrance
 from gateway.headers import Cors, with_headers
 from gateway.http import Http
 from gateway.hub import Hub, Pace
+from gateway.meter import REFRESH_SECONDS, Meter
 from gateway.metrics import Goal, Metrics
 from gateway.models import Models
 from gateway.page import Page
@@ -43,6 +44,7 @@ from shared.store.contract import GatewayStore, Live, StoreUnavailable
 from shared.store.gateway import RedisGatewayStore
 from shared.store.link import Server
 from shared.store.live import LiveReader
+from shared.store.meters import Meters
 from shared.store.place import parse
 
 _ROUND_SECONDS = 1.0
@@ -69,6 +71,7 @@ class Gateway:
         pace: Pace | None = None,
         tracing: Tracing | None = None,
         access: Access | None = None,
+        meters: Meters | None = None,
     ) -> None:
         self.name = name or f"gateway-{os.getpid()}-{secrets.token_hex(3)}"
         self.port = 0
@@ -87,6 +90,8 @@ class Gateway:
         clock = time.monotonic
         pace = pace or Pace(refresh=settings.refresh_seconds)
         self.hub = Hub(store, name=self.name, clock=clock, log=log, metrics=self._metrics, pace=pace)
+        counted = None if settings.dev else meters
+        self._meter = Meter.of(counted, self.name, settings.address_quota, clock)
         admission = Admission(
             store,
             self._models,
@@ -95,6 +100,7 @@ class Gateway:
             draw=lambda: secrets.randbits(63),
             log=log,
             metrics=self._metrics,
+            meter=self._meter,
             tracing=tracing,
         )
         self._drain = Drain()
@@ -107,15 +113,20 @@ class Gateway:
             self._metrics,
             self._tasks,
             self._drain,
+            self._meter,
             tracing or Tracing(),
         )
         self._entrance = make_entrance(settings, access, clock, log)
         self._sockets = Sockets(desk, self._entrance, settings.max_sockets)
-        http = Http(desk, store, self._models, self._entrance, Page(settings.page_dir), PageTimes(registry))
+        self._door = self._make_door(desk, PageTimes(registry))
+
+    def _make_door(self, desk: Desk, page_times: PageTimes) -> Door:
+        settings = self._settings
+        page = Page(settings.page_dir)
+        http = Http(desk, self._store, self._models, self._entrance, page, page_times)
         cors = Cors(http.application(), settings.origins)
         application = with_headers(cors, self._drain, https_only=settings.https_only)
-        turnstile = Turnstile(settings.handshakes_per_second)
-        self._door = Door(self._sockets, application, turnstile)
+        return Door(self._sockets, application, Turnstile(settings.handshakes_per_second))
 
     def ready(self) -> str | None:
         """Return None, or a sentence saying what is missing; may be called on any thread."""
@@ -133,6 +144,7 @@ class Gateway:
             self._tasks.every(_ROUND_SECONDS, self._sockets.tick, "tick"),
             self._tasks.every(_ROUND_SECONDS, self._round, "round"),
             self._tasks.every(_ROUND_SECONDS, self._entrance.look, "entrance"),
+            self._tasks.every(REFRESH_SECONDS, self._meter.refresh, "refresh"),
             self._tasks.every(settings.recheck_seconds, self._entrance.roster.recheck, "recheck"),
         ]
         self._rounds.append(self._tasks.every(_ANNOUNCE_SECONDS, self._announce, "announce"))

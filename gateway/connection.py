@@ -15,6 +15,7 @@ from gateway.door import DoorConnection
 from gateway.drain import Drain
 from gateway.errors import RESUMABLE, CloseCode, Code, WireError
 from gateway.hub import Hub
+from gateway.meter import Meter
 from gateway.metrics import Metrics
 from gateway.outbox import Outbox
 from gateway.principal import Principal
@@ -22,7 +23,7 @@ from gateway.render import DeltaFrame, Event, is_scored, joined
 from gateway.session import Close, Effect, Follow, Lane, Limits, Say, Session, Stop, Submit
 from gateway.tasks import Tasks
 from gateway.times import Asking, Resuming, Trace, Tracing, Viewing
-from gateway.wire import Resume, parse
+from gateway.wire import Command, Rejected, Resume, parse
 from shared.observe import Log
 from shared.request import Request
 from shared.trace import parse as parse_trace
@@ -43,6 +44,7 @@ class Desk:
     metrics: Metrics
     tasks: Tasks
     drain: Drain
+    meter: Meter
     tracing: Tracing = field(default_factory=Tracing)
 
     def asking(self, accepted: Accepted, asked_at: float, traceparent: str | None) -> Viewing:
@@ -90,7 +92,8 @@ class Connection:
                 if isinstance(message, bytes):
                     await self._close(CloseCode.BINARY, "text frames only")
                     return
-                self._perform(self._session.receive(parse(message), self._desk.clock()))
+                command = await self._counted(parse(message))
+                self._perform(self._session.receive(command, self._desk.clock()))
         except ConnectionClosed:
             pass  # whoever closed it has said so; there is nothing left to answer
         finally:
@@ -105,6 +108,14 @@ class Connection:
     def drain(self) -> None:
         """Send the client elsewhere."""
         self._perform(self._session.drain(self._desk.clock()))
+
+    async def _counted(self, message: Command | Rejected) -> Command | Rejected:
+        """Count a message among all of its principal's; one too many is answered in its turn, as any bad one."""
+        error = await self._desk.meter.message(self.principal)
+        if error is None:
+            return message
+        event_id = message.error.event_id if isinstance(message, Rejected) else message.event_id
+        return Rejected(error.about(event_id), message.stream_id)
 
     def expel(self, reason: str) -> None:
         """Close the socket: its credential is no longer good, and coming back with it is no use."""

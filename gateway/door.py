@@ -180,6 +180,8 @@ class DoorConnection(ServerConnection):
         """Called when the transport takes bytes again."""
         self.principal: Principal | None = None
         """Who opened it; known once the handshake was judged."""
+        self._on_lost: Callable[[], object] | None = None
+        self._lost = False
         self._door = door
         self._head = bytearray()
         self._raw: asyncio.Transport | None = None
@@ -191,6 +193,13 @@ class DoorConnection(ServerConnection):
         """Return the address of the other end, or nothing where it has none."""
         peer = self.transport.get_extra_info("peername")
         return str(peer[0]) if isinstance(peer, tuple) else ""
+
+    def when_lost(self, then: Callable[[], object]) -> None:
+        """Call ``then`` once the connection is gone, at once if it is."""
+        if self._lost:
+            then()
+        else:
+            self._on_lost = then
 
     def write_text(self, payload: bytes) -> None:
         """Write one text frame at once, if the connection is open.
@@ -246,8 +255,11 @@ class DoorConnection(ServerConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """Learn that the connection is gone."""
         self._stop_waiting()
+        self._lost = True
         if self._is_socket:
             super().connection_lost(exc)
+        if self._on_lost is not None:
+            self._on_lost()
 
     def resume_writing(self) -> None:
         """Learn that the transport takes bytes again."""

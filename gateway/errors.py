@@ -114,6 +114,8 @@ class WireError:
     event_id: str | None = None
     retry_after: int | None = None
     """Seconds after which asking again makes sense."""
+    extra: tuple[tuple[str, str], ...] = ()
+    """Headers that go with it in an HTTP answer."""
 
     def __post_init__(self) -> None:
         """Take the table's time where none is given."""
@@ -129,7 +131,11 @@ class WireError:
     def headers(self) -> dict[str, str]:
         """Return the headers that go with the error in an HTTP answer."""
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
-        return headers | ({"WWW-Authenticate": "Bearer"} if self.status == 401 else {})
+        return headers | ({"WWW-Authenticate": "Bearer"} if self.status == 401 else {}) | dict(self.extra)
+
+    def with_headers(self, headers: Mapping[str, str]) -> WireError:
+        """Return the same error with more headers."""
+        return replace(self, extra=(*self.extra, *headers.items()))
 
     def about(self, event_id: str | None) -> WireError:
         """Return the same error as an answer to the client's message ``event_id``."""

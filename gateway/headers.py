@@ -17,7 +17,11 @@ from gateway.errors import Code, WireError
 _API = "/v1/"
 _METHODS = "GET, POST, DELETE"
 _ASKED = "Authorization, Content-Type, Last-Event-ID"
-_SHOWN = "X-Request-Id, Retry-After"
+_SHOWN = (
+    "X-Request-Id, Retry-After, X-RateLimit-Limit-Requests, X-RateLimit-Remaining-Requests, "
+    "X-RateLimit-Reset-Requests, X-RateLimit-Limit-Tokens, X-RateLimit-Remaining-Tokens, "
+    "X-RateLimit-Reset-Tokens"
+)
 _FIELDS = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+( *, *[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
 _PREFLIGHT_SECONDS = "600"
 _HSTS_SECONDS = 365 * 86_400

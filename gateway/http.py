@@ -28,6 +28,7 @@ from gateway.create import LOGPROBS, idempotency_key
 from gateway.entrance import Entrance
 from gateway.errors import Code, RefusedError, WireError
 from gateway.items import Paging, input_items, page_of
+from gateway.meter import headers_of
 from gateway.models import Models, fingerprint, listing
 from gateway.page import Page
 from gateway.page_times import PageTimes
@@ -241,10 +242,13 @@ class Http:
         if isinstance(accepted, WireError):
             raise RefusedError(accepted)
         if watcher is None:
-            return await self._object(accepted.response_id, principal)
-        times = desk.asking(accepted, asked_at, traceparent)
-        answer = self._stream if asked.create.stream else self._whole
-        return answer(asked, form, accepted, _Viewer(principal, watcher, times))
+            answer = await self._object(accepted.response_id, principal)
+        else:
+            viewer = _Viewer(principal, watcher, desk.asking(accepted, asked_at, traceparent))
+            follow = self._stream if asked.create.stream else self._whole
+            answer = follow(asked, form, accepted, viewer)
+        answer.headers.update(headers_of(accepted.rates))
+        return answer
 
     def _stream(self, asked: Asked, form: Form | None, accepted: Accepted, viewer: _Viewer) -> Response:
         dialect: Dialect = Events(accepted.response_id)

@@ -35,12 +35,24 @@ class Sockets:
         """Refuse a handshake with an HTTP answer, or return None."""
         principal = await self._admitted(connection, request)
         if isinstance(principal, Principal):
-            connection.principal = principal
+            error = await self._entered(connection, principal)
+        else:
+            error = principal
+        if error is None:
             return None
-        error = principal
         self._desk.metrics.rejections.labels(error.code.value).inc()
         self._desk.log.info("handshake_refused", code=error.code.value, connection=str(connection.id))
         return answer(error.status, http.HTTPStatus(error.status).phrase, error.http(), error.headers)
+
+    async def _entered(self, connection: DoorConnection, principal: Principal) -> WireError | None:
+        """Count the socket until its connection is gone, however early that is."""
+        meter = self._desk.meter
+        error = await meter.enter(principal)
+        if error is not None:
+            return error
+        connection.principal = principal
+        connection.when_lost(lambda: self._desk.tasks.spawn(meter.leave(principal), "leave"))
+        return None
 
     def turned_away(self) -> None:
         """Note that the door let one not even ask: too many came at once."""

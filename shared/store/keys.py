@@ -24,6 +24,9 @@ script may touch them.  K is written in the response id, hence the number of par
 | ``{auth}k`` | hash | id of an API key -> name, digest, expiry, quota | permanent: a field goes when its key is revoked |
 | ``{auth}n:DIGEST`` | string | when a principal's tokens were revoked | TTL, 30 days |
 | ``{auth}c`` | channel | the control channel: what was revoked | - |
+| ``{uDIGEST}running`` | sorted set | a principal's response ids -> when each took its place | TTL, the longest run |
+| ``{uDIGEST}sockets``, ``{aDIGEST}sockets`` | hash | gateway -> its sockets of a principal or address, and until when | TTL, 30 s |
+| ``{uDIGEST}BUCKET``, ``{aDIGEST}BUCKET`` | string | ``requests``, ``tokens``, ``messages``: when the bucket is full again | TTL, up to a minute |
 | ``ticket:DIGEST`` | string | whom a ticket lets in | TTL, 30 s; gone when used |
 """
 
@@ -123,6 +126,11 @@ def ledger(partition: int, day: int) -> str:
 def revoked(principal: str) -> str:
     """Return the key that says when a principal's tokens were revoked."""
     return f"{{auth}}n:{_digest(principal, '')}"
+
+
+def meter(who: str, name: str, what: str) -> str:
+    """Return the key of one thing that is counted of a principal (``u``) or an address (``a``)."""
+    return f"{{{who}{_digest(name, '')}}}{what}"
 
 
 def ticket(digest: str) -> str:

@@ -8,10 +8,12 @@ from gateway import retry
 from gateway.admission import Admission, refusal
 from gateway.create import Create, Defaults
 from gateway.errors import Code
+from gateway.meter import Meter
 from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.principal import Credential, Principal
 from shared.observe import make_logger
+from shared.quota import UNBOUNDED
 from shared.store.contract import Refused, StoreUnavailable, WorkerInfo
 from shared.store.memory import MemoryGatewayStore, MemoryServer, MemoryWorkerStore
 
@@ -51,6 +53,7 @@ async def desk(monkeypatch):
         draw=lambda: next(draws),
         log=make_logger("gateway", io.StringIO()),
         metrics=Metrics(registry),
+        meter=Meter.of(None, "gateway", UNBOUNDED, time.monotonic),
     )
     return made, store, server, registry
 

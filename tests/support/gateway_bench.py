@@ -25,6 +25,7 @@ from shared.observe import make_logger
 from shared.store.access import Access
 from shared.store.contract import Append, Claim, GatewayStore, Live, WorkerInfo, WorkerStore
 from shared.store.memory import MemoryGatewayStore, MemoryLive, MemoryServer, MemoryWorkerStore
+from shared.store.meters import Meters
 
 PATIENCE = 10.0
 """Seconds after which a test that waits for an event fails."""
@@ -179,7 +180,9 @@ async def opened(
     worker: WorkerStore,
     make_live: Callable[[Gateway], Live],
     server: MemoryServer | None = None,
+    *,
     access: Access | None = None,
+    meters: Meters | None = None,
     **changes: object,
 ) -> AsyncIterator[Bench]:
     """Open a gateway, and close it after the test without a task or a viewer left."""
@@ -188,7 +191,9 @@ async def opened(
     info = WorkerInfo("worker-1", "tiny", "build", 512, 4, created=1_700_000_000)
     hand = Hand(worker, info)
     await hand.announce()
-    gateway = Gateway(settings, store, make_logger("gateway", logged), registry, pace=PACE, access=access)
+    gateway = Gateway(
+        settings, store, make_logger("gateway", logged), registry, pace=PACE, access=access, meters=meters
+    )
     await gateway.start(make_live(gateway))
     bench = Bench(gateway, hand, registry, logged, store, server)
     try:

@@ -13,6 +13,7 @@ from shared.store.contract import Live
 from shared.store.gateway import RedisGatewayStore
 from shared.store.link import Link
 from shared.store.live import LiveReader
+from shared.store.meters import RedisMeters
 from shared.store.worker import RedisWorkerStore
 
 
@@ -54,7 +55,14 @@ async def on_server(url: str, gateways: int = 1, **changes: object) -> AsyncIter
             store = RedisGatewayStore(link, name=f"gateway-{number}")
             benches.append(
                 await stack.enter_async_context(
-                    opened(store, worker, make_live, access=RedisAccess(link), **changes)
+                    opened(
+                        store,
+                        worker,
+                        make_live,
+                        access=RedisAccess(link),
+                        meters=RedisMeters(link),
+                        **changes,
+                    )
                 )
             )
             await controls[0].ready()

@@ -11,7 +11,7 @@ _NEEDS_COMMON = (
     "delete",
 )
 _NEEDS_PULSE = ("sweep", "attend")
-_ALONE = ("announce", "look", "take", "append", "why", "revoke_key", "revoke_principal")
+_ALONE = ("announce", "look", "take", "append", "why", "revoke_key", "revoke_principal", "meter", "tally")
 
 
 @dataclass(frozen=True, slots=True)
