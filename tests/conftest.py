@@ -18,6 +18,8 @@ import pytest
 from tokenwire.valkey import answers, command, find_program
 from worker.engines.transformers.model import small_model
 
+_NODE = Path(__file__).parent / "clients/node"
+
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL", "") not in ("", "0")
 """Set in CI: what a test needs is there, or the test fails."""
 
@@ -99,6 +101,19 @@ def model_cache() -> Path:
 def small_model_dir(model_cache: Path) -> Path:
     """The real small model; made on the first run, which takes about a minute."""
     return small_model(model_cache, print)
+
+
+@pytest.fixture(scope="session")
+def node_packages() -> Path:
+    """The folder of the Node packages, installed by its lock file if it is not yet."""
+    if shutil.which("npm") is None:
+        pytest.skip("there is no npm: apt-get install nodejs npm")
+    lock, stamp = _NODE / "package-lock.json", _NODE / "node_modules/.installed"
+    if not stamp.exists() or stamp.stat().st_mtime < lock.stat().st_mtime:
+        command = ["npm", "ci", "--no-audit", "--no-fund", "--prefer-offline", "--loglevel=error"]
+        subprocess.run(command, cwd=_NODE, check=True, timeout=300, env=os.environ)
+        stamp.touch()
+    return _NODE
 
 
 @pytest.fixture(scope="session", autouse=True)
