@@ -12,7 +12,7 @@ from gateway.principal import Principal
 from gateway.roster import Roster
 from gateway.streams import refused
 
-_CHAT = "/v1/chat/"
+_IN_CHUNKS = ("/v1/chat/completions", "/v1/completions")
 
 
 class Visit(Response):
@@ -65,6 +65,6 @@ class Visit(Response):
         if not self._begun:
             await refused(error)(scope, receive, send)
             return
-        chat = scope["path"].startswith(_CHAT)
-        datum = b"data: %b\n\n" % error.http() if chat else b"event: error\ndata: %b\n\n" % error.datum()
+        chunks = scope["path"] in _IN_CHUNKS
+        datum = b"data: %b\n\n" % error.http() if chunks else b"event: error\ndata: %b\n\n" % error.datum()
         await send({"type": "http.response.body", "body": datum, "more_body": False})

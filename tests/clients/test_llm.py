@@ -1,53 +1,19 @@
 """`llm`, a command-line client that nobody here wrote, unchanged but for its list of models."""
 
 import asyncio
+import functools
 import json
-import os
-import sys
 import urllib.request
-from pathlib import Path
 
 import pytest
+from other_clients import llm as run_llm
 
 TEXT = "one two three four five "
-MODELS = """
-- model_id: chat
-  model_name: echo
-  api_base: {base}
-- model_id: text
-  model_name: echo
-  api_base: {base}
-  completion: true
-- model_id: absent
-  model_name: no-such-model
-  api_base: {base}
-"""
 
 
 @pytest.fixture
 def llm(stack, tmp_path):
-    (tmp_path / "extra-openai-models.yaml").write_text(MODELS.format(base=f"{stack.url}/v1"))
-
-    async def run(*arguments):
-        """Return exit code, output and what was said of errors."""
-        process = await asyncio.create_subprocess_exec(
-            Path(sys.executable).with_name("llm"),
-            *arguments,
-            # The package of the small model's weights is a plugin of this client; it cannot run here.
-            env={
-                **os.environ,
-                "LLM_USER_PATH": str(tmp_path),
-                "LLM_LOAD_PLUGINS": "",
-                "OPENAI_API_KEY": "any",
-            },
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await asyncio.wait_for(process.communicate(), 90)
-        return process.returncode, out.decode(), err.decode()
-
-    return run
+    return functools.partial(run_llm, tmp_path, stack.url)
 
 
 async def of_log(stack, llm):

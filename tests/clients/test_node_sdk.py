@@ -1,30 +1,17 @@
 """The official openai package for Node, unchanged: ResponsesWS and server-sent events."""
 
 import asyncio
+import functools
 import json
 import urllib.request
 
 import pytest
+from other_clients import node
 
 
 @pytest.fixture
 def scene(stack, node_packages):
-    async def play(name: str, key: str = "any") -> dict:
-        process = await asyncio.create_subprocess_exec(
-            "node",
-            "runner.mjs",
-            name,
-            f"{stack.url}/v1",
-            key,
-            cwd=node_packages,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await asyncio.wait_for(process.communicate(), 60)
-        assert out, err.decode()
-        return json.loads(out)
-
-    return play
+    return functools.partial(node, node_packages, stack.url)
 
 
 def logged(stack, response_id):

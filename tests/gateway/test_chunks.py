@@ -5,12 +5,15 @@ from itertools import zip_longest
 
 import pytest
 from conformance_kit import described
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.chunks import CHAT, DONE, TEXT, Chunks, whole
 from gateway.errors import Code, WireError
 from gateway.render import render
 from gateway.response import snapshot
-from shared.log import Entry, Kind, Reason
+from shared.log import Entry, Kind, Reason, escape
+from shared.logprobs import Scored, encode
 from shared.request import Message, Request, Sampling
 
 REQUEST = Request(
@@ -233,3 +236,42 @@ def test_whatever_is_said_is_described(name, form):
         for datum in data(stream_of(form, entries, usage=True, scored=scored))[:-1]:
             described(chunk, datum)
         described(name, json.loads(whole(form, final_of(entries), fingerprint="fp", scored=scored)))
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8), max_size=12),
+    st.lists(st.integers(1, 4), min_size=12, max_size=12),
+    st.booleans(),
+    st.sampled_from([CHAT, TEXT]),
+)
+def test_however_deltas_are_merged_the_chunks_say_the_logs_text(texts, sizes, scored, form):
+    """Logprobs stay with the text that they belong to, and each token begins where it is said to."""
+    logprobs = [encode([Scored(text, -0.5)]) if scored else "" for text in texts]
+    entries = log_of(Reason.STOP, *map(escape, texts), logprobs=logprobs)
+    chunks, stream = Chunks(form, "fp", usage=False), b""
+    deltas = [entry for entry in entries if entry.kind is Kind.DELTA]
+    begun, *_, ended = events_of(entries)
+    stream += b"".join(chunks.events(begun))
+    for size in sizes:
+        merged, deltas = deltas[:size], deltas[size:]
+        if merged:
+            pieces = b"".join(entry.piece for entry in merged)
+            stream += chunks.frame(5, scored=scored).merged(merged[0].first, merged[-1].first, pieces)
+    stream += b"".join(chunks.events(ended))
+    *told, done = data(stream)
+    choices = [chunk["choices"][0] for chunk in told]
+    whole_text = "".join(texts)
+    assert done == "[DONE]"
+    assert (
+        "".join(choice.get("text", choice.get("delta", {}).get("content", "")) for choice in choices)
+        == whole_text
+    )
+    columns = [choice["logprobs"] for choice in choices if choice["logprobs"]]
+    if scored and form is CHAT:
+        assert [token["token"] for each in columns for token in each["content"]] == texts
+    elif scored:
+        for each in columns:
+            for token, at in zip(each["tokens"], each["text_offset"], strict=True):
+                assert token.startswith("bytes:") or whole_text[at:].startswith(token)
+    else:
+        assert not columns

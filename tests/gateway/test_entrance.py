@@ -272,12 +272,13 @@ async def read_all(http, key, path, **body):
 @pytest.mark.parametrize(
     ("path", "body", "last"),
     [
-        ("/v1/responses", {"input": "Hello"}, '"code":"invalid_api_key"'),
+        ("/v1/responses", {"input": "Hello"}, 'data: {"type":"error","code":"invalid_api_key"'),
         (
             "/v1/chat/completions",
             {"model": "tiny", "messages": [{"role": "user", "content": "Hello"}]},
-            '"code":"invalid_api_key"',
+            'data: {"error":{',
         ),
+        ("/v1/completions", {"model": "tiny", "prompt": "Hello"}, 'data: {"error":{'),
     ],
 )
 async def test_a_revoked_keys_streams_end_with_the_reason_and_their_responses_too(valkey, path, body, last):
@@ -290,7 +291,9 @@ async def test_a_revoked_keys_streams_end_with_the_reason_and_their_responses_to
         await access.revoke_key(key.id)
         async with asyncio.timeout(PATIENCE):
             lines = await reading
-        assert last in [line for line in lines if line][-1]
+        final = [line for line in lines if line][-1]
+        assert final.startswith(last)
+        assert '"code":"invalid_api_key"' in final
         assert "[DONE]" not in "".join(lines)
         link = Link.to(valkey)
         await until_status(link, claim.response_id, b"cancelled")

@@ -59,8 +59,12 @@ def _process(name: str, folder: Path, **environment: str) -> Iterator[psutil.Pop
 
 
 @contextlib.contextmanager
-def running_stack(redis_url: str, worker: dict[str, str] | None = None, **settings: str) -> Iterator[Stack]:
-    """Run both until the block ends; a model is served when it begins."""
+def running_stack(
+    redis_url: str, worker: dict[str, str] | None = None, key: str = "", **settings: str
+) -> Iterator[Stack]:
+    """Run both until the block ends; a model is served when it begins.  With a ``key`` no other is let in."""
+    if key:
+        settings |= {"AUTH": "keys", "API_KEYS": f"tester:{key}"}
     with tempfile.TemporaryDirectory(prefix="tw-stack-") as path, contextlib.ExitStack() as stack:
         folder = Path(path)
         common = {"REDIS_URL": redis_url, "PROBE_PORT": "0"}
@@ -71,7 +75,7 @@ def running_stack(redis_url: str, worker: dict[str, str] | None = None, **settin
         )
         deadline = time.monotonic() + 60
         made = Stack("", redis_url, gateway, folder)
-        while not (made.url and _serves(made.url)):
+        while not (made.url and _serves(made.url, key)):
             assert gateway.poll() is None, made.stderr()
             assert time.monotonic() < deadline, made.lines()
             time.sleep(0.05)  # a process that starts gives no other sign
@@ -81,6 +85,7 @@ def running_stack(redis_url: str, worker: dict[str, str] | None = None, **settin
         yield made
 
 
-def _serves(url: str) -> bool:
-    with urllib.request.urlopen(f"{url}/v1/models", timeout=10) as answer:
+def _serves(url: str, key: str) -> bool:
+    asked = urllib.request.Request(f"{url}/v1/models", headers={"Authorization": f"Bearer {key}"})
+    with urllib.request.urlopen(asked, timeout=10) as answer:
         return bool(json.load(answer)["data"])
