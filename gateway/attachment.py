@@ -45,6 +45,8 @@ class Attachment:
     reader: Reader
     times: Viewing
     follower: Follower
+    asked: bool = False
+    """Its reader has just asked for the response, so that nothing of it was shown to anybody."""
     request: Request | None = None
     created_ms: int = 0
     reading: bool = False

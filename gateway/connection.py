@@ -160,14 +160,16 @@ class Connection:
                 desk.hub.leave(reply.response_id, watcher)
             return
         times = desk.asking(reply, asked_at, self._traceparent)
-        self._attach(submit.lane, Resume(reply.response_id), watcher, times)
+        self._attach(submit.lane, Resume(reply.response_id), watcher, times, asked=True)
         self._perform(self._session.accepted(submit.lane, reply.response_id))
 
     def _follow(self, follow: Follow) -> None:
         times = self._desk.resuming(self._traceparent)
         self._attach(follow.lane, follow.resume, self._desk.hub.watcher(), times)
 
-    def _attach(self, lane: Lane, resume: Resume, watcher: str, times: Viewing) -> None:
+    def _attach(
+        self, lane: Lane, resume: Resume, watcher: str, times: Viewing, *, asked: bool = False
+    ) -> None:
         self._attachments[lane] = self._desk.hub.attach(
             resume.response_id,
             self.principal.name,
@@ -176,6 +178,7 @@ class Connection:
             watcher=watcher,
             after=resume.starting_after,
             epoch=resume.epoch,
+            asked=asked,
         )
 
     async def _stop(self, stop: Stop, asked_at: float) -> None:

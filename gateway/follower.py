@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from shared.log import SCORED, Entry, Kind, LiveMessage
+from shared.log import PROLOGUE, SCORED, Entry, Kind, LiveMessage
 from shared.store.contract import Followed
 
 MAX_HELD = 256
@@ -84,7 +84,7 @@ class Follower:
         if log.status.terminal and self.next >= log.last:
             return self._after_the_end(log)
         entries = [entry for entry in log.entries if entry.upto > self.next]
-        if not self._contiguous(entries):
+        if not (self._contiguous(entries) and self._is_our_lineage(log.entries)):
             return Lost()
         for entry in entries:
             self.next, self.cursor_epoch = entry.upto, entry.epoch
@@ -148,6 +148,16 @@ class Follower:
             return Lost()
         self.state = State.ENDED
         return ()
+
+    def _is_our_lineage(self, entries: Sequence[Entry]) -> bool:
+        """Say whether the last event was written by whom the reader has it from.
+
+        The store checks that when it is given a cursor; a whole log, as it is read at an ending, it is not.
+        """
+        if self.cursor_epoch is None or self.next <= PROLOGUE:
+            return True
+        covering = (entry.epoch for entry in entries if entry.first < self.next <= entry.upto)
+        return next(covering, self.cursor_epoch) == self.cursor_epoch
 
     def _contiguous(self, entries: Sequence[Entry]) -> bool:
         at = self.next

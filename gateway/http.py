@@ -255,7 +255,7 @@ class Http:
         if form is not None:
             dialect = Chunks(form, self._fingerprint(accepted), usage=asked.usage)
         reader = StreamReader(dialect, self.desk.clock, self.desk.metrics, merge=True)
-        attachment = self._attach(accepted.response_id, reader, viewer, -1)
+        attachment = self._attach(accepted.response_id, reader, viewer, -1, asked=True)
         return EventStream(reader, self._detach(attachment), self.desk.metrics, self.desk.drain)
 
     def _whole(self, asked: Asked, form: Form | None, accepted: Accepted, viewer: _Viewer) -> Response:
@@ -264,16 +264,24 @@ class Http:
             scored = LOGPROBS in (asked.create.include or ())
             shape = functools.partial(whole, form, fingerprint=self._fingerprint(accepted), scored=scored)
         collector = Collector()
-        attachment = self._attach(accepted.response_id, collector, viewer, -1)
+        attachment = self._attach(accepted.response_id, collector, viewer, -1, asked=True)
         keyed = bool(idempotency_key(asked.create))
         return WholeResponse(collector, self._detach(attachment), self.desk.drain, keyed=keyed, shape=shape)
 
     def _fingerprint(self, accepted: Accepted) -> str:
         return fingerprint(accepted.model, self.models.announced)
 
-    def _attach(self, response_id: str, reader: Reader, viewer: _Viewer, after: int) -> Attachment:
+    def _attach(
+        self, response_id: str, reader: Reader, viewer: _Viewer, after: int, *, asked: bool = False
+    ) -> Attachment:
         return self.desk.hub.attach(
-            response_id, viewer.principal.name, reader, viewer.times, watcher=viewer.watcher, after=after
+            response_id,
+            viewer.principal.name,
+            reader,
+            viewer.times,
+            watcher=viewer.watcher,
+            after=after,
+            asked=asked,
         )
 
     def _detach(self, attachment: Attachment) -> Close:

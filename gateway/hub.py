@@ -101,9 +101,11 @@ class Hub:
         watcher: str,
         after: int = -1,
         epoch: int | None = None,
+        asked: bool = False,
     ) -> Attachment:
-        """Begin to follow a response after event ``after``."""
-        attachment = Attachment(response_id, principal, watcher, reader, times, Follower(after, epoch))
+        """Begin to follow a response after event ``after``; ``asked`` says that it was created just now."""
+        follower = Follower(after, epoch)
+        attachment = Attachment(response_id, principal, watcher, reader, times, follower, asked)
         channel = self._channels.get(response_id)
         if channel is None:
             channel = self._channels[response_id] = _Channel(self._subscribe(response_id))
@@ -287,8 +289,13 @@ class Hub:
     def _was_refused(self, attachment: Attachment, refused: Refused) -> bool:
         if refused is Refused.BEHIND:
             return False  # its owner will write the lost tail again
-        joined = attachment.request is not None
-        self._fail(attachment, WireError(Code.RESUME_UNAVAILABLE) if joined else refusal(refused))
+        if attachment.request is not None:
+            error = WireError(Code.RESUME_UNAVAILABLE)
+        elif attachment.asked:  # the server lost it at once: to ask again doubles nothing
+            error = WireError(Code.BACKEND_UNAVAILABLE, retry_after=2)
+        else:
+            error = refusal(refused)
+        self._fail(attachment, error)
         return True
 
     def _deliver(self, attachment: Attachment, log: Followed, entries: Sequence[Entry], begin: int) -> None:

@@ -48,6 +48,33 @@ def test_a_gap_asks_for_the_log():
     assert [entry.text for entry in follower.read(log.followed(follower.next - 1))] == ["a", "b"]
 
 
+def test_an_ending_of_another_lineage_is_not_put_behind_what_was_seen():
+    """Found by the audit: the ending and the last words were lost after the live channel had told of both."""
+    log = started()
+    log.delta("a")
+    log.delta("b")
+    follower, _ = joined(log)
+    del log.entries[-1]
+    log.claim()
+    log.delta("b c")
+    log.end(Reason.STOP)
+    whole = log.followed(-1)
+    assert whole.last > follower.next
+    assert follower.read(whole) == Lost()
+
+
+def test_a_whole_log_of_the_readers_own_lineage_is_read_on_behind_every_number():
+    log = started()
+    log.delta("a")
+    log.claim()
+    log.delta("b")
+    log.end(Reason.STOP)
+    whole = log.followed(-1)
+    for after in range(-1, whole.last - 1):
+        epoch = next((entry.epoch for entry in whole.entries if entry.first <= after < entry.upto), None)
+        assert Follower(after, epoch).read(whole)[-1].kind is Kind.ENDED
+
+
 LOGPROBS = '["a",-0.5]'
 
 

@@ -20,9 +20,9 @@ local function pulse_of(key)
 end
 
 -- Whether leases of so many ms may have run out since `last` because nobody could renew them.  They are renewed
--- with more than half of them left, so a shorter gap harms none.
+-- with more than half of them left, so a shorter gap harms none.  A clock that was moved is one as well.
 local function is_gap(last, attachment, now)
-  return now - last > attachment / 2
+  return math.abs(now - last) > attachment / 2
 end
 
 -- A gateway reached the partition of `key`.

@@ -97,3 +97,23 @@ async def test_without_any_pulse_the_servers_uptime_decides_as_in_older_versions
         return await worker.renew([claim]) == [Standing.LEFT]
 
     await eventually(left, 20)
+
+
+async def test_a_clock_that_was_moved_back_is_a_gap_and_not_an_hour_without_judgement(
+    bench: Bench, valkey: str
+):
+    await bench.submitted(keep=0.05)
+    worker = await bench.worker()
+    claim = await bench.claimed(worker)
+    link = Link.to(valkey)
+    seconds, _ = await link.command("TIME")
+    ahead = (int(seconds) + 3600) * 1000
+    await link.command("HSET", "{p0}pulse", "last", ahead, "since", ahead)
+    await link.close()
+
+    async def left() -> bool:
+        return await worker.renew([claim]) == [Standing.LEFT]
+
+    assert not await left()
+    async with beating(bench):
+        await eventually(left, 20)
