@@ -59,5 +59,14 @@ CASES = [
     Breakage("merge numbering", Promise.NEIGHBOURS, "cut live link", ("lost",)),
     Breakage("drain", Promise.DEPLOYS, "drain worker", ("pause too long",)),
     Breakage("restart code", Promise.DEPLOYS, "drain gateway", ("closed as done",)),
+    # The server loses what was seen, together with the worker that knew it.
+    Breakage(
+        "cursor epoch",
+        Promise.SAME_TEXT,
+        "lose tail with owner",
+        ("text is not the log's",),
+        settings={"SUITE": "redis"},
+        clients=80,
+    ),
     Breakage("expiry", Promise.NOTHING_LEFT, "cut live link", ("left over",), seconds=12),
 ]

@@ -13,7 +13,7 @@ from pathlib import Path
 from shared.log import Entry, Kind, Status
 from shared.store import keys
 from shared.store.codec import decode_entry, text_of
-from shared.store.link import Link
+from shared.store.connect import connect
 from tokenwire.audit.findings import Promise, Violation
 
 _PERMANENT = re.compile(r"\{p\d+\}(q|t):")
@@ -32,29 +32,36 @@ _BATCH = 64
 class Remains:
     """Looks into the server, beside all that is audited."""
 
-    def __init__(self, url: str, model: str) -> None:
-        self._link = Link.to(url)
+    def __init__(self, url: str, model: str, partitions: int = 1) -> None:
+        self._server = connect(url)
         self._model = model
-        self._queue, self._waiting, _ = keys.of_model(0, model)
+        models = [keys.of_model(partition, model) for partition in range(partitions)]
+        self._queues = [queue for queue, _, _ in models]
+        self._waiting = [waiting for _, waiting, _ in models]
+        self._deadlines = [keys.deadlines(partition) for partition in range(partitions)]
 
     async def close(self) -> None:
         """End the link."""
-        await self._link.close()
+        await self._server.close()
 
     async def waiting(self) -> int:
-        """Count the requests that wait for a worker."""
-        return int(await self._link.command("ZCARD", self._waiting))
+        """Count the requests that wait for a worker.  Raises StoreUnavailable."""
+        return await self._sum("ZCARD", self._waiting)
 
     async def running(self) -> int:
         """Count the responses that have not ended."""
-        return int(await self._link.command("ZCARD", keys.deadlines(0)))
+        return await self._sum("ZCARD", self._deadlines)
+
+    async def _sum(self, command: str, names: Sequence[str]) -> int:
+        return sum(map(int, await asyncio.gather(*(self._server.command(command, name) for name in names))))
 
     async def logs(self, response_ids: Sequence[str]) -> AsyncIterator[tuple[str, list[Entry]]]:
         """Yield each response's log; an empty one is gone."""
         for start in range(0, len(response_ids), _BATCH):
             batch = response_ids[start : start + _BATCH]
             names = [keys.of_response(response_id).log for response_id in batch]
-            replies = await asyncio.gather(*(self._link.command("XRANGE", name, "-", "+") for name in names))
+            asked = (self._server.command("XRANGE", name, "-", "+") for name in names)
+            replies = await asyncio.gather(*asked)
             for response_id, reply in zip(batch, replies, strict=True):
                 yield response_id, list(map(decode_entry, reply))
 
@@ -67,7 +74,7 @@ class Remains:
             await asyncio.sleep(0.1)
 
     async def _queued(self) -> int:
-        return int(await self._link.command("XLEN", self._queue))
+        return await self._sum("XLEN", self._queues)
 
     async def response_ids(self) -> list[str]:
         """Return all responses that were ever accepted, also those whose askers never learnt of them."""
@@ -79,7 +86,7 @@ class Remains:
         found = [violation async for violation in self._left_keys()]
         queued = await self._queued()
         if queued:
-            found.append(_left(f"{queued} entries in the queue {self._queue}"))
+            found.append(_left(f"{queued} entries in the queue of {self._model}"))
         waiting, running = await self.waiting(), await self.running()
         if waiting or running:
             found.append(_left(f"{waiting} waiting and {running} unended responses"))
@@ -89,26 +96,25 @@ class Remains:
         names = [name async for name in self._scan("*")]
         for start in range(0, len(names), 512):
             batch = names[start : start + 512]
-            lives = await asyncio.gather(*(self._link.command("PTTL", name) for name in batch))
+            lives = await asyncio.gather(*(self._server.command("PTTL", name) for name in batch))
             for name, life in zip(batch, lives, strict=True):
                 if int(life) == -1 and not _PERMANENT.match(name):
                     yield _left(f"{name} has no TTL")
                 elif "r:" in name:
-                    status = text_of(await self._link.command("HGET", name, "status"))
+                    status = text_of(await self._server.command("HGET", name, "status"))
                     if not Status(status).terminal:
                         yield Violation(
                             Promise.ONE_ENDING, "no ending", name.partition("r:")[2], f"it is {status}"
                         )
 
     async def _scan(self, pattern: str) -> AsyncIterator[str]:
-        cursor = "0"
-        while True:
-            cursor, names = await self._link.command("SCAN", cursor, "MATCH", pattern, "COUNT", "1000")
-            for name in names:
-                yield text_of(name)
-            cursor = text_of(cursor)
-            if cursor == "0":
-                return
+        for link in await self._server.primaries():
+            cursor = ""
+            while cursor != "0":
+                cursor, names = await link.command("SCAN", cursor or "0", "MATCH", pattern, "COUNT", "1000")
+                for name in names:
+                    yield text_of(name)
+                cursor = text_of(cursor)
 
 
 def claimed_unstarted(log: Sequence[Entry], response_id: str, claimed: frozenset[str]) -> list[Violation]:

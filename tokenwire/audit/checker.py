@@ -52,18 +52,25 @@ def check(history: History, rules: Rules) -> list[Violation]:
         for viewing in history.viewings
         for violation in (
             *_order(history, viewing),
-            *_resumes(history, viewing),
+            *_resumes(history, viewing, rules),
             *_end_seen(history, viewing),
         )
     ]
     found += _endings_agree(history)
     found += _accepted_once(history)
     if history.log is not None:
+        if rules.lossy and not history.log and all(map(told_lost, history.viewings)):
+            return found  # nothing is left, and everybody knows
         found += _log_shape(history)
-        found += _compared(history)
+        found += _compared(history, rules)
         found += _undisturbed(history, rules)
-        found += _ending_right(history)
+        found += _ending_right(history, rules)
     return found
+
+
+def told_lost(viewing: Viewing) -> bool:
+    """Say whether a viewer was told that what it had seen is lost."""
+    return viewing.over == "lost"
 
 
 # ---- what one viewer saw ----
@@ -105,13 +112,26 @@ def _types(history: History, viewing: Viewing) -> Iterator[Violation]:
             yield Violation(Promise.SAME_TEXT, "reordered", history.response_id, detail)
 
 
-def _resumes(history: History, viewing: Viewing) -> Iterator[Violation]:
+def _resumes(history: History, viewing: Viewing, rules: Rules) -> Iterator[Violation]:
     for code in viewing.errors:
-        if code in ("resume_unavailable", "response_not_found", "starting_after_out_of_range"):
+        if rules.lossy and told_lost(viewing):
+            yield from _own_words(history, viewing)
+        elif code in ("resume_unavailable", "response_not_found", "starting_after_out_of_range"):
             detail = f"viewer {viewing.viewer}: {code}"
             yield Violation(Promise.ANY_GATEWAY, "resume refused", history.response_id, detail)
         elif code != "response_not_active":
             yield Violation(Promise.ONE_ENDING, "error on a running response", history.response_id, code)
+
+
+def _own_words(history: History, viewing: Viewing) -> Iterator[Violation]:
+    """Find words that one who was told of a loss should never have seen: not those that follow on its own."""
+    text = "".join(seen.text for seen in viewing.seen if seen.type == DELTA)
+    marks = [(mark[1], int(mark[2])) for mark in _MARK.finditer(text)]
+    right = [(history.response_id[-4:], n) for n in range(len(marks))]
+    if marks and marks != right:
+        wrong = next(mark for mark, due in zip(marks, right, strict=True) if mark != due)
+        detail = f"viewer {viewing.viewer}: saw {wrong} and was told of a loss only then"
+        yield Violation(Promise.SAME_TEXT, "other words under old numbers", history.response_id, detail)
 
 
 def _end_seen(history: History, viewing: Viewing) -> Iterator[Violation]:
@@ -178,10 +198,12 @@ def _log_shape(history: History) -> Iterator[Violation]:
         yield Violation(Promise.STOP, "tokens after the ending", history.response_id, "in the log")
 
 
-def _compared(history: History) -> Iterator[Violation]:
+def _compared(history: History, rules: Rules) -> Iterator[Violation]:
     """Find events that say something else than the log under their numbers."""
     by_number = {entry.first: entry for entry in history.log or () if entry.covers}
     for viewing in history.viewings:
+        if rules.lossy and told_lost(viewing):
+            continue
         for seen in viewing.seen:
             detail = _difference(by_number, seen)
             if detail:
@@ -286,7 +308,7 @@ def _held_back(text: str, stop_strings: Sequence[str]) -> int:
 # ---- the ending ----
 
 
-def _ending_right(history: History) -> Iterator[Violation]:
+def _ending_right(history: History, rules: Rules) -> Iterator[Violation]:
     ending = history.ending
     if ending is None or ending.reason is None:
         return
@@ -301,6 +323,8 @@ def _ending_right(history: History) -> Iterator[Violation]:
             yield Violation(Promise.ONE_ENDING, "usage is not the log's", history.response_id, detail)
         if told.type != _TERMINAL_OF[STATUS_OF[ending.reason]]:
             yield Violation(Promise.ONE_ENDING, "ending is not the log's", history.response_id, told.type)
+    if rules.full and ending.reason is Reason.ERROR and ending.message.startswith("storage_full"):
+        return
     yield from _reason(history, ending.reason, ids)
 
 

@@ -8,17 +8,18 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from shared.lifecycle import run
 from shared.settings import read
+from tokenwire.audit.acts import perform
 from tokenwire.audit.crowds import Plan
 from tokenwire.audit.findings import Rules
 from tokenwire.audit.fleet import AuditFleet, FleetShape
 from tokenwire.audit.report import Outcome, as_json, render
 from tokenwire.audit.run import Audit, Say
-from tokenwire.audit.schedule import Fault, Load, Shape, strikes
+from tokenwire.audit.schedule import FLEET_FAULTS, SERVER_FAULTS, Fault, Load, Shape, strikes
 from tokenwire.audit.settings import AuditSettings
 from tokenwire.errors import CommandError
 from tokenwire.options import add_options, environ_with
@@ -38,7 +39,8 @@ def command_audit(options: argparse.Namespace, environ: Mapping[str, str]) -> in
     settings = read(AuditSettings, environ_with(options, AuditSettings, environ))
     outcome = Outcome(settings.seed, settings.minutes * 60, settings.clients, replay(settings))
     say = teller(live=sys.stderr.isatty())
-    code = run(lambda stop: audit(settings, environ, outcome, stop, say))
+    tried = suite if settings.suite == "redis" else audit
+    code = run(lambda stop: tried(settings, environ, outcome, stop, say))
     sys.stdout.write(f"\n{render(outcome)}")
     if settings.json is not None:
         settings.json.write_bytes(as_json(outcome))
@@ -69,10 +71,30 @@ async def audit(
         )
         await tried.on_fleet(AuditFleet(shape, folder, say), "echo", stop)
     finally:
-        if settings.transcripts is not None:
-            ignored = shutil.ignore_patterns("*.sock")
-            shutil.copytree(folder, settings.transcripts, dirs_exist_ok=True, ignore=ignored)
-        shutil.rmtree(folder)
+        _keep(folder, settings.transcripts)
+
+
+async def suite(
+    settings: AuditSettings, environ: Mapping[str, str], outcome: Outcome, stop: asyncio.Event, say: Say
+) -> None:
+    """Run the suite of Redis faults into ``outcome``.  Raises CommandError if it cannot be run."""
+    wanted = _faults(settings.faults, SERVER_FAULTS)
+    shape = FleetShape(
+        settings.workers, settings.gateways, Rules(), environ, seed=settings.seed, roots=roots_of(settings)
+    )
+    rules = Rules(lease=settings.lease, slots=settings.slots, mark=settings.mark)
+    folder = Path(tempfile.mkdtemp(prefix="tw-audit-"))
+    try:
+        await perform(wanted, shape, rules, folder, outcome, stop, say)
+    finally:
+        _keep(folder, settings.transcripts)
+
+
+def _keep(folder: Path, kept: Path | None) -> None:
+    """Keep the transcripts and logs if somebody wants them, and remove the folder."""
+    if kept is not None:
+        shutil.copytree(folder, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.sock"))
+    shutil.rmtree(folder)
 
 
 def roots_of(settings: AuditSettings) -> dict[Role, Path]:
@@ -100,7 +122,7 @@ def plan_of(settings: AuditSettings) -> Plan:
         gateways=settings.gateways,
         lease=settings.lease,
         spacing=3.0 if short else 5.0,
-        faults=_faults(settings.faults),
+        faults=_faults(settings.faults, FLEET_FAULTS),
     )
     room = settings.workers * settings.slots
     return Plan(
@@ -114,12 +136,12 @@ def plan_of(settings: AuditSettings) -> Plan:
     )
 
 
-def _faults(named: tuple[str, ...]) -> frozenset[Fault]:
-    known = {fault.value: fault for fault in Fault}
+def _faults(named: tuple[str, ...], there: Sequence[Fault]) -> frozenset[Fault]:
+    known = {fault.value: fault for fault in there}
     unknown = [name for name in named if name not in known]
     if unknown:
         raise CommandError(f"There is no strike {unknown[0]!r}; FAULTS may name: {', '.join(known)}.")
-    return frozenset(known[name] for name in named) or frozenset(Fault)
+    return frozenset(known[name] for name in named) or frozenset(there)
 
 
 def replay(settings: AuditSettings) -> str:
@@ -128,6 +150,8 @@ def replay(settings: AuditSettings) -> str:
         f"tokenwire audit --seed {settings.seed} --minutes {settings.minutes:g} --clients {settings.clients}",
         f"--gateways {settings.gateways} --workers {settings.workers} --slots {settings.slots}",
     ]
+    if settings.suite != "fleet":
+        words.append(f"--suite {settings.suite}")
     if not settings.mark:
         words.append("--mark 0")
     if settings.faults:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from tokenwire.audit.facts import Fact, Owned, Stopped, Struck, Watched
-from tokenwire.audit.findings import Promise, Rules, Violation
+from tokenwire.audit.findings import Promise, Rules, Violation, hits
 from tokenwire.audit.schedule import Doing, Fault
 from tokenwire.audit.transcript import Stall
 
@@ -25,11 +25,25 @@ NEED_MANY = frozenset(
         Fault.DRAIN_GATEWAY,
         Fault.CUT_GATEWAY_LINK,
         Fault.CUT_LIVE_LINK,
+        Fault.RESTART_SERVER,
+        Fault.CUT_SUBSCRIBERS,
+        Fault.KILL_SERVER,
+        Fault.LOSE_TAIL,
+        Fault.FILL_MEMORY,
+        Fault.FAIL_OVER,
+        Fault.MOVE_SLOTS,
     }
 )
 
 _LETHAL = frozenset(
-    {Fault.KILL_WORKER, Fault.FREEZE_WORKER, Fault.HOLD_WORKER_LINK, Fault.DRAIN_WORKER, Fault.POISON}
+    {
+        Fault.KILL_WORKER,
+        Fault.FREEZE_WORKER,
+        Fault.HOLD_WORKER_LINK,
+        Fault.DRAIN_WORKER,
+        Fault.POISON,
+        Fault.LOSE_TAIL,
+    }
 )
 """Strikes after which another worker must go on."""
 
@@ -65,18 +79,32 @@ class Evidence:
     restarts: int = 0
     """Sockets sent elsewhere by a draining gateway."""
     poisons: int = 0
+    told_lost: int = 0
+    """Viewers that were told that a server had lost what they had seen."""
     stalled: float = 0.0
     """Seconds in which a process of the audit did not get the processor."""
 
     def thin(self) -> list[str]:
         """Say which kinds of strikes hit too few running responses to prove anything."""
         found = []
+        if self.strikes.get(Fault.LOSE_TAIL) and not self.told_lost:
+            found.append(f"{Fault.LOSE_TAIL}: nobody had seen what was lost")
         for fault, count in self.strikes.items():
             hits = self.hits.get(fault, 0)
             needed = NEEDED if fault in NEED_MANY else 1
             if hits < needed:
                 found.append(f"{fault}: {hits} running responses hit in {count} strikes, {needed} needed")
         return found
+
+    def add(self, other: Evidence) -> None:
+        """Take in what another run has found."""
+        for each in fields(self):
+            mine, more = getattr(self, each.name), getattr(other, each.name)
+            if isinstance(mine, dict):
+                for key, value in more.items():
+                    mine[key] = mine[key] + value if key in mine else value
+            else:
+                setattr(self, each.name, mine + more)
 
 
 class Whole:
@@ -106,19 +134,43 @@ class Whole:
             evidence.merged += each.merged
             evidence.slow += each.doing == Doing.SLOW
             evidence.poisons += each.doing == Doing.POISON
+            evidence.told_lost += each.told_lost
             self._weigh_pauses(each)
             self._weigh_stop(each)
             self._weigh_leaving(each)
         self._weigh_drains()
+        self._weigh_outages()
 
     def _hit(self, strike: Struck) -> int:
         """Count the running responses that a strike hit."""
+        if strike.fault.on_server:
+            return sum(1 for f in self._facts if _ran(f, strike))
         if strike.fault.on_worker or strike.fault is Fault.POISON:
             owned = (o for f in self._facts for o in f.owned if o.owner == strike.target)
             return sum(1 for each in owned if _at(each, strike))
         if strike.fault.on_gateway:
             return sum(1 for f in self._facts if any(_served(w, strike) for w in f.watched))
         return sum(1 for f in self._facts if _began(f, strike))
+
+    # ---- outages of servers ----
+
+    def _weigh_outages(self) -> None:
+        """Find answers that stood still for longer than an outage, and what may follow one, accounts for."""
+        rules = self._rules
+        for strike in self._struck:
+            if not strike.fault.on_server or strike.fault is Fault.FILL_MEMORY:
+                continue  # a full memory ends what runs
+            # On a new link a lease is trusted once it could have been renewed, and then it must have run out.
+            limit = strike.end - strike.begin + 2 * rules.lease + rules.pause_slack
+            for each in self._facts:
+                pause = _still(each, strike) if _ran(each, strike) else 0.0
+                if pause:
+                    self.evidence.pauses.setdefault(strike.fault, []).append(pause)
+                if pause > limit + self._stalled(strike.begin, strike.begin + pause):
+                    detail = f"{pause:.2f} s from {strike.fault} on, allowed {limit:.2f} s"
+                    self.violations.append(
+                        Violation(Promise.PAUSE, "pause too long", each.response_id, detail)
+                    )
 
     # ---- pauses ----
 
@@ -147,6 +199,8 @@ class Whole:
         if not free or (pause > limit and (pause <= limit + excused or self._others(strike, owned.seen))):
             self.evidence.crowded_pauses.append(pause)
             return
+        if fault.on_server:
+            return  # how long that took is weighed with its outage
         self.evidence.pauses.setdefault(fault, []).append(pause)
         if pause > limit and fault in (Fault.KILL_WORKER, Fault.FREEZE_WORKER, Fault.DRAIN_WORKER):
             promise = Promise.DEPLOYS if fault is Fault.DRAIN_WORKER else Promise.PAUSE
@@ -156,7 +210,10 @@ class Whole:
     def _others(self, strike: Struck, end: float) -> bool:
         """Say whether another process was struck meanwhile: who takes over may itself be slow, or dead."""
         return any(
-            other.target and other.target != strike.target and other.begin < end and other.end > strike.begin
+            (other.target or other.fault.on_server)
+            and other.target != strike.target
+            and other.begin < end
+            and other.end > strike.begin
             for other in self._struck
         )
 
@@ -197,6 +254,12 @@ class Whole:
         ran = each.ended - each.left_at
         self.evidence.orphans.append(ran)
         limit = rules.keep + rules.attachment + 2 * rules.lease + 2.0
+        # After an outage nobody is judged before viewers could come back.
+        limit += sum(
+            strike.end - strike.begin + rules.keep + rules.attachment
+            for strike in self._struck
+            if strike.fault.on_server and strike.begin < each.ended and strike.end > each.left_at
+        )
         if ran > limit + self._stalled(each.left_at, each.ended):
             detail = f"ran {ran:.1f} s after everybody had left, and ended by {each.reason}"
             self.violations.append(Violation(Promise.STOP, "orphan not stopped", each.response_id, detail))
@@ -224,7 +287,8 @@ class Whole:
         out = sum(
             min(strike.end, watched.end) - max(strike.begin, begin)
             for strike in self._struck
-            if strike.target == watched.gateway and strike.begin < watched.end and strike.end > begin
+            if strike.target == watched.gateway or strike.fault.on_server
+            if strike.begin < watched.end and strike.end > begin
         )
         if watched.unseen > self._rules.silence + out + self._stalled(begin, watched.end):
             detail = f"a socket stood {watched.unseen:.1f} s after the ending and did not bring it"
@@ -263,9 +327,9 @@ class Whole:
             strike.begin < end
             and strike.end > begin
             and (
-                strike.fault.on_gateway
-                if gateways
-                else strike.fault.on_worker or strike.fault is Fault.POISON
+                strike.fault.on_server
+                or (strike.fault.on_gateway if gateways else strike.fault.on_worker)
+                or (strike.fault is Fault.POISON and not gateways)
             )
             for strike in self._struck
         )
@@ -278,6 +342,19 @@ def _at(owned: Owned, strike: Struck) -> bool:
 def _served(watched: Watched, strike: Struck) -> bool:
     end = strike.end if strike.fault in (Fault.DROP_LIVE, Fault.DELAY_GATEWAY_LINK) else strike.begin
     return watched.gateway == strike.target and watched.begin <= end and watched.end > strike.begin
+
+
+def _ran(each: Fact, strike: Struck) -> bool:
+    """Whether a response ran when the servers that hold it were struck."""
+    if not hits(strike.target, each.response_id):
+        return False
+    return any(owned.begin < strike.begin < owned.end for owned in each.owned)
+
+
+def _still(each: Fact, strike: Struck) -> float:
+    """Return for how long a response stood still over a strike, from the strike on."""
+    over = ((begin, end) for begin, end in each.silences if begin < strike.end and end > strike.begin)
+    return max((end - max(begin, strike.begin) for begin, end in over), default=0.0)
 
 
 def _began(each: Fact, strike: Struck) -> bool:

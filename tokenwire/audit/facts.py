@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from shared.log import Entry, Kind, Reason
-from tokenwire.audit.checker import History
+from tokenwire.audit.checker import History, told_lost
 from tokenwire.audit.schedule import Doing, Fault
-from tokenwire.audit.transcript import Viewing
+from tokenwire.audit.transcript import DELTA, Viewing
+
+_SILENT = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,10 @@ class Fact:
     elsewhere: int
     """Resumes at another gateway than before."""
     merged: int
+    told_lost: int = 0
+    """Viewers that were told that what they had seen is lost."""
+    silences: tuple[tuple[float, float], ...] = ()
+    """Times over a quarter second in which one that stayed saw nothing new."""
 
 
 def fact(history: History, freed: Mapping[str, float]) -> Fact:
@@ -116,7 +122,16 @@ def fact(history: History, freed: Mapping[str, float]) -> Fact:
         resumes=len(pairs),
         elsewhere=sum(1 for before, after in pairs if before.gateway != after.gateway),
         merged=sum(seen.number - seen.first for viewing in history.viewings for seen in viewing.seen),
+        told_lost=sum(map(told_lost, history.viewings)),
+        silences=tuple(_silences(history)),
     )
+
+
+def _silences(history: History) -> Iterator[tuple[float, float]]:
+    for viewing in history.viewings:
+        if viewing.viewer == 0 and viewing.doing in (Doing.PLAIN, Doing.STOP, Doing.WATCH):
+            running = (seen.at for seen in viewing.seen if seen.type == DELTA)
+            yield from ((a, b) for a, b in pairwise(running) if b - a > _SILENT)
 
 
 def _owned(history: History) -> Iterator[Owned]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+from shared.log import partition_of
 
 
 class Promise(StrEnum):
@@ -47,6 +50,10 @@ class Rules:
     """Every token names its response, its position and its writer."""
     exact: bool = True
     """The echo engine's rule says the whole text; else only the log does."""
+    lossy: bool = False
+    """The servers may lose what they had acknowledged; whoever saw it must be told, and shown nothing else."""
+    full: bool = False
+    """The servers' memory may be full: running answers then end openly."""
     stop_seconds: float = 1.0
     """From a stop to its ending at the client, and to the slot being free."""
     pause_slack: float = 2.0
@@ -57,3 +64,13 @@ class Rules:
     """From a worker's drain to the next token elsewhere, where a slot is free."""
     drain_exit: float = 10.0
     """From SIGTERM to the end of the process."""
+
+
+def spelled(partitions: Sequence[int]) -> str:
+    """Name partitions as the target of a strike; see :func:`hits`."""
+    return ",".join(f"p{partition}" for partition in sorted(partitions))
+
+
+def hits(target: str, response_id: str) -> bool:
+    """Say whether a strike at servers hits a response: all of them unless it names partitions."""
+    return not target.startswith("p") or f"p{partition_of(response_id)}" in target.split(",")

@@ -20,15 +20,17 @@ from tokenwire.audit.facts import Struck
 from tokenwire.audit.findings import Rules
 from tokenwire.audit.proxy import Proxy
 from tokenwire.audit.schedule import Fault, Strike
+from tokenwire.audit.sites import Embedded, Site
 from tokenwire.errors import FAILED, CommandError
 from tokenwire.plan import Process, Role
 from tokenwire.readiness import answers_ready, first_token
 from tokenwire.settings import UpSettings
 from tokenwire.up import free_ports
-from tokenwire.valkey import answers, command, find_program
 
 Say = Callable[[str], None]
 
+POISONED = 70
+"""Exit code of a worker that a poison prompt killed (worker.engines.echo)."""
 _START_SECONDS = 60.0
 _EXIT_SECONDS = 20.0
 _LOOK_SECONDS = 0.05
@@ -52,6 +54,8 @@ class FleetShape:
     seed: int = 1
     roots: Mapping[Role, Path] = field(default_factory=dict)
     """Checkouts that a tier is run from, if not from this one: two versions share one log."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Settings of the processes that stand above all else."""
 
 
 class Member:
@@ -90,18 +94,16 @@ class Member:
 class AuditFleet:
     """Starts, strikes, heals and ends the processes."""
 
-    def __init__(self, shape: FleetShape, folder: Path, say: Say) -> None:
+    def __init__(self, shape: FleetShape, folder: Path, say: Say, site: Site | None = None) -> None:
         self._shape = shape
         self._folder = folder
         self._say = say
-        self._server: Running | None = None
+        self.site = site or Embedded(folder)
         self._watches: set[asyncio.Task[None]] = set()
         self.deaths: list[Struck] = []
         """Processes that ended without being struck."""
         self.workers: list[Member] = []
         self.gateways: list[Member] = []
-        self.redis_url = f"unix://{folder / 'valkey.sock'}"
-        """The server itself, not through a proxy."""
 
     @property
     def members(self) -> list[Member]:
@@ -115,12 +117,12 @@ class AuditFleet:
 
     async def start(self) -> None:
         """Start everything; return when tokens come out of every gateway.  Raises CommandError."""
-        await self._start_server()
+        await self.site.start()
         shape = self._shape
         ports = free_ports(shape.workers + 2 * shape.gateways)
         for process in self._plan(ports):
-            proxy = Proxy(self._dial, random.Random(f"drops {shape.seed} {process.name}"))  # noqa: S311 - replays
-            url = f"redis://127.0.0.1:{await proxy.start()}/0"
+            proxy = Proxy(self.site.dial, random.Random(f"drops {shape.seed} {process.name}"))  # noqa: S311 - replays
+            url = f"redis://127.0.0.1:{await proxy.start()}/0" if self.site.proxied else self.site.url
             process = replace(process, environ={**process.environ, "REDIS_URL": url})  # noqa: PLW2901 - its own link
             members = self.workers if process.role is Role.WORKER else self.gateways
             member = Member(process, proxy, len(members))
@@ -128,6 +130,10 @@ class AuditFleet:
         await asyncio.gather(*(self._start(member) for member in self.members))
         model = plan.model_name(self._settings())
         await asyncio.gather(*(first_token(url, model, self._say) for url in self.urls))
+
+    def planned(self) -> list[Process]:
+        """Return the processes as they would be started with no proxy between, workers first."""
+        return self._plan(free_ports(self._shape.workers + 2 * self._shape.gateways))
 
     async def stop(self) -> None:
         """End everything at once: nothing of it is kept."""
@@ -138,15 +144,14 @@ class AuditFleet:
         for member in self.members:
             await member.ended(_EXIT_SECONDS)
             await member.proxy.stop()
-        if self._server is not None:
-            with suppress(ProcessLookupError):
-                self._server.kill()
-            await self._server.wait()
+        await self.site.stop()
 
     # ---- strikes ----
 
     async def strike(self, strike: Strike) -> Struck | None:
         """Carry a strike out and wait until what it hit is at work again; None if nobody could be struck."""
+        if strike.fault.on_server:
+            return await self.site.strike(strike, self)
         member = self._target(strike)
         if member is None:
             return None
@@ -228,6 +233,16 @@ class AuditFleet:
         await self._start(member)
         return (-signal.SIGKILL if code is None else code), seconds
 
+    async def kill(self, member: Member) -> None:
+        """End a process at once; it stays away until :meth:`start_again`."""
+        member.up = False
+        member.send(signal.SIGKILL)
+        await member.ended(_EXIT_SECONDS)
+
+    async def start_again(self, member: Member) -> None:
+        """Start what was killed.  Raises CommandError if it does not come up."""
+        await self._start(member)
+
     # ---- processes ----
 
     async def revive(self) -> None:
@@ -273,6 +288,8 @@ class AuditFleet:
         ended = asyncio.ensure_future(member.ended(_START_SECONDS))
         await asyncio.wait({ready, ended}, return_when=asyncio.FIRST_COMPLETED)
         came_up = ready.done() and ready.exception() is None
+        if ended.done() and member.running is not None and member.running.returncode == POISONED:
+            came_up = True  # it was ready, and took the poison before we looked; it is started again
         for task in (ready, ended):
             task.cancel()
         await asyncio.gather(ready, ended, return_exceptions=True)
@@ -292,13 +309,13 @@ class AuditFleet:
         workers = plan.workers(
             settings,
             environ,
-            redis_url=self.redis_url,
+            redis_url=self.site.url,
             run=secrets.token_hex(2),
             processors=os.cpu_count() or 1,
             ports=probes[: shape.workers],
         )
         gateways = plan.gateways(
-            settings, environ, redis_url=self.redis_url, page=None, ports=probes[shape.workers :]
+            settings, environ, redis_url=self.site.url, page=None, ports=probes[shape.workers :]
         )
         doors = ports[shape.workers + shape.gateways :]
         drain = {"DRAIN_SECONDS": str(_DRAIN_SECONDS), "ROUTING_SECONDS": "0.5"}
@@ -317,33 +334,11 @@ class AuditFleet:
             "ATTACHMENT_SECONDS": str(rules.attachment),
             "KEEP_SECONDS": str(rules.keep),
             "WAITING_BOUND": str(rules.bound),
-            "PARTITIONS": "1",
+            "PARTITIONS": str(self.site.partitions),
             "ECHO_RATE": str(self._shape.echo_rate),
             "ECHO_MARK": str(int(rules.mark)),
             "ECHO_POISON": "1",
             "SLOTS": str(rules.slots),
             "MODEL_NAME": "",
+            **self._shape.settings,
         }
-
-    async def _start_server(self) -> None:
-        """Start the server on a unix socket; the proxies are how the others reach it, over TCP."""
-        path = self._folder / "valkey.sock"
-        log = (self._folder / "valkey.log").open("ab")
-        try:
-            self._server = await asyncio.create_subprocess_exec(
-                *tether.command(os.getpid(), command(find_program(), path), signal.SIGKILL),
-                stdin=DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        finally:
-            log.close()
-        deadline = time.monotonic() + _START_SECONDS
-        while not await asyncio.to_thread(answers, path):  # it gives no sign of its own
-            if self._server.returncode is not None or time.monotonic() > deadline:
-                raise CommandError(f"The server did not start: see {self._folder / 'valkey.log'}.", FAILED)
-            await asyncio.sleep(0.02)
-
-    async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_unix_connection(self._folder / "valkey.sock", limit=1 << 16)

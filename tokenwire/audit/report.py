@@ -126,8 +126,15 @@ def _delays(found: Evidence) -> list[str]:
         f"pauses without a free slot, or during another fault: {crowded}",
         f"ran on after the last viewer had left: {_three(found.orphans)} s",
         f"a drain's exit: {_three(found.drain_exits)} s",
+        *_losses(found),
         f"the audit's own processes stood still for {found.stalled:.1f} s in all",
     ]
+
+
+def _losses(found: Evidence) -> list[str]:
+    if not any(fault.on_server for fault in found.strikes):
+        return []
+    return [f"viewers that were told that a server had lost what they had seen: {found.told_lost}"]
 
 
 def _three(values: Sequence[float], digits: int = 2) -> str:

@@ -9,6 +9,8 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 from shared.log import Entry, Kind
+from shared.store.contract import StoreUnavailable
+from shared.store.link import ServerError
 from tokenwire.audit.aftermath import Remains, WorkerLogs, claimed_unstarted, unrested
 from tokenwire.audit.checker import History, check
 from tokenwire.audit.crowd import Stalls, Word
@@ -16,9 +18,9 @@ from tokenwire.audit.crowds import CROWDS, Crowds, Plan
 from tokenwire.audit.evidence import Whole
 from tokenwire.audit.facts import Fact, Struck, fact
 from tokenwire.audit.findings import Promise, Rules, Violation
-from tokenwire.audit.fleet import AuditFleet
+from tokenwire.audit.fleet import POISONED, AuditFleet
 from tokenwire.audit.report import Outcome
-from tokenwire.audit.schedule import Fault, Strike
+from tokenwire.audit.schedule import CLIENT_FAULTS, Fault, Strike
 from tokenwire.audit.transcript import Shelf, Viewing
 from tokenwire.plan import Role
 
@@ -27,8 +29,6 @@ Say = Callable[[str], None]
 _FINISH_SECONDS = 45.0
 _REST_SECONDS = 30.0
 _SAMPLE_SECONDS = 0.2
-_POISONED = 70
-"""Exit code of a worker that a poison prompt killed (worker.engines.echo)."""
 _STATUS_AGAIN = (429, 503)
 
 
@@ -53,7 +53,7 @@ class Audit:
             stack.push_async_callback(fleet.stop)
             self._say("starting the fleet")
             await fleet.start()
-            remains = Remains(fleet.redis_url, model)
+            remains = Remains(fleet.site.url, model, fleet.site.partitions)
             stack.push_async_callback(remains.close)
             crowds = Crowds(self._plan, fleet.urls, self._folder)
             stack.push_async_callback(crowds.stop)
@@ -79,7 +79,7 @@ class Audit:
         self._check_refused(shelf)
         whole = Whole(facts, [], crowds.stalls, self._rules)
         whole.weigh()
-        self._outcome.evidence = whole.evidence
+        self._outcome.evidence.add(whole.evidence)
         self._outcome.violations += whole.violations
 
     # ---- while it runs ----
@@ -114,10 +114,10 @@ class Audit:
                 for strike in self._plan.strikes:
                     if await self._slept(strike.at, stop):
                         break
-                    if strike.fault.on_worker or strike.fault.on_gateway:
-                        strikes.create_task(self._strike(fleet, strike))
-                    else:
+                    if strike.fault in CLIENT_FAULTS:
                         self._let_clients(crowds, strike)
+                    else:
+                        strikes.create_task(self._strike(fleet, strike))
                 await self._slept(self._plan.seconds, stop)
         except ExceptionGroup as problems:  # the first one says what happened
             raise problems.exceptions[0] from None
@@ -147,7 +147,8 @@ class Audit:
     async def _sample(self, remains: Remains) -> None:
         """Look again and again how many wait."""
         while True:
-            self._outcome.most_waiting = max(self._outcome.most_waiting, await remains.waiting())
+            with suppress(StoreUnavailable, ServerError):  # it may be struck just now
+                self._outcome.most_waiting = max(self._outcome.most_waiting, await remains.waiting())
             await asyncio.sleep(_SAMPLE_SECONDS)
 
     async def _tell_progress(self, crowds: Crowds) -> None:
@@ -170,7 +171,7 @@ class Audit:
         violations += await remains.left_over()
         self._struck += fleet.deaths
         violations += _crashes(fleet.deaths)
-        outcome.dropped_live = sum(member.proxy.dropped for member in fleet.members)
+        outcome.dropped_live += sum(member.proxy.dropped for member in fleet.members)
         logs = WorkerLogs(
             self._folder / f"{m.process.name}.log" for m in fleet.members if m.process.role is Role.WORKER
         )
@@ -183,7 +184,7 @@ class Audit:
             violations.append(Violation(Promise.DOOR, "bound passed", "-", detail))
         whole = Whole(facts, self._struck, [*self._stalls.found, *crowds.stalls], self._rules)
         whole.weigh()
-        outcome.evidence = whole.evidence
+        outcome.evidence.add(whole.evidence)
         violations += whole.violations
 
     async def _check_all(self, shelf: Shelf, remains: Remains, logs: WorkerLogs) -> list[Fact]:
@@ -249,5 +250,5 @@ def _crashes(deaths: Iterable[Struck]) -> list[Violation]:
             Promise.NEIGHBOURS, "a process ended by itself", death.target, f"exit code {death.exit_code}"
         )
         for death in deaths
-        if death.exit_code != _POISONED
+        if death.exit_code != POISONED
     ]

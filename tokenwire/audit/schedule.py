@@ -26,6 +26,17 @@ class Fault(StrEnum):
     DROP_LIVE = "drop live messages"
     POISON = "poison prompt"
     OVERLOAD = "overload burst"
+    RESTART_SERVER = "restart server"
+    SLOW_SERVER = "slow server"
+    CUT_SUBSCRIBERS = "cut subscribers"
+    OVERRUN_SUBSCRIBER = "overrun subscriber"
+    KILL_SERVER = "kill server"
+    LOSE_TAIL = "lose tail with owner"
+    FILL_MEMORY = "fill memory"
+    FAIL_OVER = "fail over"
+    MOVE_SLOTS = "move slots"
+    LOSE_NODE = "lose node"
+    EVICTING = "evicting server"
 
     @property
     def on_worker(self) -> bool:
@@ -36,6 +47,11 @@ class Fault(StrEnum):
     def on_gateway(self) -> bool:
         """Whether a gateway, or one of its links, is struck."""
         return self in GATEWAY_FAULTS
+
+    @property
+    def on_server(self) -> bool:
+        """Whether a server is struck, and with it whatever lies there."""
+        return self in SERVER_FAULTS
 
 
 WORKER_FAULTS = (
@@ -56,6 +72,22 @@ GATEWAY_FAULTS = (
     Fault.DELAY_GATEWAY_LINK,
 )
 CLIENT_FAULTS = (Fault.POISON, Fault.OVERLOAD)
+FLEET_FAULTS = (*WORKER_FAULTS, *GATEWAY_FAULTS, *CLIENT_FAULTS)
+"""Those that one server is enough for."""
+SERVER_FAULTS = (
+    Fault.RESTART_SERVER,
+    Fault.SLOW_SERVER,
+    Fault.CUT_SUBSCRIBERS,
+    Fault.OVERRUN_SUBSCRIBER,
+    Fault.KILL_SERVER,
+    Fault.LOSE_TAIL,
+    Fault.FILL_MEMORY,
+    Fault.FAIL_OVER,
+    Fault.MOVE_SLOTS,
+    Fault.LOSE_NODE,
+    Fault.EVICTING,
+)
+"""Those of the suite of Redis faults (tokenwire.audit.acts)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +115,7 @@ class Shape:
     lease: float = 3.0
     spacing: float = 5.0
     """Seconds between strikes at the same tier, about."""
-    faults: frozenset[Fault] = frozenset(Fault)
+    faults: frozenset[Fault] = frozenset(FLEET_FAULTS)
     """Kinds to be used."""
 
 
@@ -175,6 +207,7 @@ _WEIGHTS = {
     Doing.LEAVE: 6,
     Doing.SLOW: 2,
 }
+_LONG = frozenset({Doing.LEAVE, Doing.SLOW})
 _LEAVERS_TOKENS = 1200
 """Long enough that leaving, not the last token, ends it, also after a death."""
 _SLOW_TOKENS = (900, 1300)
@@ -210,14 +243,17 @@ class Load:
     """Seconds between two responses of a client, on average."""
     words: bool = False
     """Answers repeat the prompt's words and have stop strings, instead of marks."""
+    quick: bool = False
+    """No client takes long: none reads slowly or leaves an answer of many tokens."""
 
 
 def asks(seed: int, client: int, load: Load) -> Iterator[Ask]:
     """Yield what a client asks for, for ever."""
     draw = random.Random(f"client {seed} {client}")  # noqa: S311 - a schedule that replays, not a secret
+    weights = {doing: weight for doing, weight in _WEIGHTS.items() if not (load.quick and doing in _LONG)}
     n = 0
     while True:
-        doing = draw.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
+        doing = draw.choices(list(weights), list(weights.values()))[0]
         yield _ask(draw, f"{seed}.{client}.{n}", doing, load)
         n += 1
 

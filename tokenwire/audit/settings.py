@@ -12,6 +12,12 @@ from shared.settings import setting
 class AuditSettings:
     """`tokenwire audit`."""
 
+    suite: str = setting(
+        "SUITE",
+        "fleet",
+        "What is struck: the fleet's processes and links, or the Redis servers (several kinds, three minutes).",
+        choices=("fleet", "redis"),
+    )
     seed: int = setting("SEED", 1, "Seed of the schedule; the same one strikes alike.", minimum=0)
     minutes: float = setting("MINUTES", 2.0, "How long clients ask and strikes fall.", minimum=0.2)
     clients: int = setting("CLIENTS", 200, "Clients at once.", minimum=2, maximum=5000)

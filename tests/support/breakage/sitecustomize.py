@@ -87,6 +87,10 @@ def no_gap_repair(module):
     module.Follower.accept = broken
 
 
+def no_lineage(module):
+    module.Follower._is_our_lineage = lambda _self, _entries: True
+
+
 def no_recheck(module):
     async def broken(_self, _batch):
         pass
@@ -197,6 +201,10 @@ BREAKAGES = {
     },
     "duplicate drop": {"gateway.follower": no_duplicate_drop, SCHEDULE: quick_clients},
     "gap repair": {"gateway.follower": no_gap_repair, SCHEDULE: quick_clients},
+    "cursor epoch": {
+        SCRIPTS: script("follow", "local cursor = tonumber(ARGV[6])", "local cursor = nil"),
+        "gateway.follower": no_lineage,
+    },
     "ending re-check": {"gateway.hub": no_recheck, SCHEDULE: quick_clients},
     "merge numbering": {"gateway.render": no_merge_numbers, SCHEDULE: slow_readers},
     "restart code": {"gateway.session": closes_as_done, SCHEDULE: quick_clients},

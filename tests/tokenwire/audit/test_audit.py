@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import sys
 import tempfile
 
 import psutil
 import pytest
+from auditing import audited
 from running import running_up
 
 from tokenwire.audit.findings import Promise
 from tokenwire.audit.report import THIN
 
 pytestmark = pytest.mark.audit
-
-
-async def audited(*options: str, seconds: float) -> tuple[int, str]:
-    audit = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "tokenwire", "audit", *options),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env=dict(os.environ),
-    )
-    said, _ = await asyncio.wait_for(audit.communicate(), seconds)
-    return audit.returncode, said.decode()
 
 
 async def test_forty_seconds_of_faults_break_no_promise(tmp_path):

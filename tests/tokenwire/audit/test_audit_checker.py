@@ -274,3 +274,52 @@ def with_text(log: LogWriter, position: int, text: str) -> LogWriter:
     at = next(n for n, entry in enumerate(log.entries) if entry.ids == (position,))
     log.entries[at] = replace(log.entries[at], text=escape(text))
     return log
+
+
+LOSSY = Rules(lossy=True)
+
+
+def told(log: LogWriter, seen: list[Seen]):
+    return viewing_of(log, seen=seen, ending=None, over="lost", errors=["resume_unavailable"])
+
+
+def test_who_is_told_of_a_loss_may_have_seen_what_the_log_has_no_more():
+    lost, left = log_of(9), log_of(4, handed_after=2)
+    history = history_of(left, told(left, seen_of(lost)[:10]))
+    assert found(history, LOSSY) == set()
+    assert (Promise.ANY_GATEWAY, "resume refused") in found(history)
+
+
+def test_who_was_shown_other_words_before_being_told_breaks_p1():
+    log = log_of(9)
+    seen = seen_of(log)[:8]
+    seen[6] = Seen(6, 6, seen[6].epoch, DELTA, mark(4), 1.0, 0)
+    assert (Promise.SAME_TEXT, "other words under old numbers") in found(
+        history_of(log, told(log, seen)), LOSSY
+    )
+
+
+def test_who_is_shown_another_lineage_to_its_end_breaks_p1_also_where_servers_may_lose():
+    lost, left = log_of(9), log_of(9, handed_after=3)
+    mixed = [*seen_of(lost)[:10], *seen_of(left)[10:]]
+    assert (Promise.SAME_TEXT, "text is not the log's") in found(
+        history_of(left, viewing_of(left, seen=mixed)), LOSSY
+    )
+
+
+def test_a_log_that_is_gone_is_excused_only_where_all_were_told():
+    log = log_of(5)
+    gone = History(history_of(log).response_id, [told(log, seen_of(log)[:6])], [])
+    assert found(gone, LOSSY) == set()
+    untold = History(gone.response_id, [*gone.viewings, viewing_of(log, viewer=1)], [])
+    assert (Promise.ONE_ENDING, "log lost") in found(untold, LOSSY)
+
+
+def test_an_open_failure_for_want_of_memory_is_right_where_the_memory_may_be_full():
+    log = LogWriter()
+    log.claim()
+    log.delta(mark(0), (0,), prompt_tokens=2)
+    log.end(Reason.ERROR, "storage_full: the server's memory is full")
+    kinds = {kind for _, kind in found(history_of(log), Rules(full=True))}
+    assert not any("ended by" in kind for kind in kinds)
+    assert any("ended by" in kind for _, kind in found(history_of(log)))

@@ -6,7 +6,7 @@ from histories import history_of, log_of, viewing_of
 from shared.log import Reason
 from tokenwire.audit.evidence import Whole, percentile
 from tokenwire.audit.facts import Fact, Owned, Stopped, Struck, Watched, fact
-from tokenwire.audit.findings import Promise, Rules
+from tokenwire.audit.findings import Promise, Rules, spelled
 from tokenwire.audit.schedule import Fault
 from tokenwire.audit.transcript import Stall, Stay, Stop
 
@@ -187,3 +187,48 @@ def test_facts_come_from_logs_and_transcripts():
 def test_percentiles_are_by_nearest_rank():
     values = [float(n) for n in range(1, 101)]
     assert (percentile(values, 0.5), percentile(values, 0.95), percentile([], 0.5)) == (51.0, 96.0, 0.0)
+
+
+PAUSED = (Owned("a", 0.0, 50.0, False, 0.0),)
+
+
+def outage(end: float, fault: Fault = Fault.KILL_SERVER, target: str = "") -> Struck:
+    return Struck(fault, target, 10.0, end)
+
+
+@pytest.mark.parametrize(("until", "broken"), [(19.5, False), (20.5, True)])
+def test_an_answer_that_stands_still_for_longer_than_an_outage_accounts_for_breaks_p3(until, broken):
+    each = made(owned=PAUSED, silences=((9.9, until),))
+    whole = weighed([each], [outage(12.0)])  # two seconds, two leases, and the slack
+    assert ((Promise.PAUSE, "pause too long") in kinds(whole)) is broken
+    assert whole.evidence.pauses[Fault.KILL_SERVER] == [pytest.approx(until - 10.0)]
+    assert whole.evidence.hits[Fault.KILL_SERVER] == 1
+
+
+def test_a_strike_at_some_partitions_hits_what_lies_there_alone():
+    here, there = (f"resp_{partition:03x}{'ab' * 16}" for partition in (3, 4))
+    facts = [made(here, owned=PAUSED), made(there, owned=PAUSED)]
+    whole = weighed(facts, [outage(12.0, Fault.LOSE_NODE, spelled([3, 7]))])
+    assert whole.evidence.hits[Fault.LOSE_NODE] == 1
+
+
+def test_a_lost_tail_that_nobody_had_seen_proves_nothing():
+    struck = [outage(12.0, Fault.LOSE_TAIL, "a")]
+    many = [made(f"r{n}", owned=PAUSED) for n in range(30)]
+    assert any("nobody had seen" in line for line in weighed(many, struck).evidence.thin())
+    assert weighed([*many, made("told", told_lost=1)], struck).evidence.thin() == []
+
+
+def test_who_left_before_an_outage_is_judged_after_viewers_could_come_back():
+    limit = RULES.keep + RULES.attachment + 2 * RULES.lease + 2.0
+    each = made(owned=PAUSED, left_at=9.0, ended=9.0 + limit + 1.0)
+    assert (Promise.STOP, "orphan not stopped") in kinds(weighed([each]))
+    assert (Promise.STOP, "orphan not stopped") not in kinds(weighed([each], [outage(12.0)]))
+
+
+def test_the_evidence_of_several_acts_adds_up():
+    one = weighed([made(owned=PAUSED, silences=((9.0, 13.0),))], [outage(12.0)]).evidence
+    one.add(weighed([made(owned=PAUSED, silences=((9.0, 14.0),))], [outage(12.0)]).evidence)
+    assert one.strikes == {Fault.KILL_SERVER: 2}
+    assert one.hits == {Fault.KILL_SERVER: 2}
+    assert one.pauses[Fault.KILL_SERVER] == [3.0, 4.0]
