@@ -1,6 +1,5 @@
 import { App } from "./page/app.ts";
-import { modelName } from "./page/models.ts";
 
-const app = new App();
-app.start();
-app.showModel(await modelName());
+const root = document.getElementById("page");
+if (root === null) throw new Error("The page has no #page.");
+new App(root).start();

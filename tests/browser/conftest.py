@@ -24,7 +24,9 @@ FLAGS = (
     "--no-first-run",
 )
 
-# Writes down, from outside of the page's own code, when the answer's text grew and what the state line said.
+# Writes down, from outside of the page's own code, each paint of an answer's text, and what the state line said.
+# Records are delivered after each paint, so one call is one paint: `size` is the text's then, `touched` the
+# characters that were put there or put there again.
 WITNESS = """
 window.witness = { frame: 0, paints: [], said: [] };
 // Counts frames by itself: under load two frames may share one time.
@@ -32,12 +34,24 @@ requestAnimationFrame(function next() {
   witness.frame += 1;
   requestAnimationFrame(next);
 });
+const within = (node, selector) => (node instanceof Element ? node : node.parentElement)?.closest(selector);
+const written = ({ type, target, oldValue, addedNodes }) => {
+  if (type === "childList") return [...addedNodes].reduce((sum, { textContent }) => sum + textContent.length, 0);
+  const { data } = target;
+  return data.length - (data.startsWith(oldValue) ? oldValue.length : 0);
+};
 new MutationObserver((records) => {
-  for (const { type, target, oldValue } of records) {
-    if (type === "characterData" && target.parentElement?.className === "answer")
-      witness.paints.push({ frame: witness.frame, before: oldValue.length });
-    else if (target.id === "state") witness.said.push(target.textContent);
+  const paint = { frame: witness.frame, size: 0, touched: 0 };
+  for (const record of records) {
+    const answer = within(record.target, ".answer");
+    if (answer) {
+      paint.size = answer.textContent.length;
+      paint.touched += written(record);
+    }
   }
+  if (paint.touched > 0) witness.paints.push(paint);
+  const line = document.querySelector("#state .line")?.textContent;
+  if (line !== undefined && line !== witness.said.at(-1)) witness.said.push(line);
 }).observe(document, { characterData: true, characterDataOldValue: true, childList: true, subtree: true });
 """
 

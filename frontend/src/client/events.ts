@@ -24,6 +24,8 @@ export interface Request {
   readonly seed?: number;
   readonly stop?: readonly string[];
   readonly metadata?: Readonly<Record<string, string>>;
+  readonly include?: readonly string[];
+  readonly top_logprobs?: number;
 }
 
 export interface CreateMessage extends Request {
@@ -110,12 +112,19 @@ export interface PartEvent extends Numbered {
   readonly part: OutputText;
 }
 
+/** One token of a delta and how likely it was; sent if the request's `include` asks for it. */
+export interface Logprob {
+  readonly token: string;
+  readonly logprob: number;
+}
+
 export interface DeltaEvent extends Numbered {
   readonly type: "response.output_text.delta";
   readonly item_id: string;
   readonly output_index: number;
   readonly content_index: number;
   readonly delta: string;
+  readonly logprobs?: readonly Logprob[];
 }
 
 export interface TextDoneEvent extends Numbered {

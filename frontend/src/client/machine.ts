@@ -56,6 +56,8 @@ export function reduce(state: State, event: Event, moment: Moment): Step {
       return begin(state, restored(event.responseId, moment.now), moment);
     case "stop":
       return stop(state);
+    case "leave":
+      return leave(state);
     case "online":
       return online(state, moment);
     case "opened":
@@ -93,6 +95,12 @@ function stop(state: State): Step {
   // Never sent: nobody but us knows of it.  Sent but not confirmed: cancelled as soon as it has a name.
   if (!answer.sent) return settle(proven({ ...state, answer: ended(answer, { status: "cancelled" }) }));
   return still(stopping);
+}
+
+function leave(state: State): Step {
+  const { state: alone, effects } = settle(state);
+  const { answer: _, lostAt: __, ...rest } = alone;
+  return { state: { ...rest, attempt: 0 }, effects };
 }
 
 function cancel(state: State, link: number, responseId: string): Step {

@@ -1,7 +1,7 @@
 /** The shell: binds the state machine to a WebSocket, a clock and one timer. */
 
 import type { Ask } from "./answer.ts";
-import { decode, type Request } from "./events.ts";
+import { decode, type Request, type ResponseEvent } from "./events.ts";
 import { reduce } from "./machine.ts";
 import { type Effect, type Event, INITIAL, type State, wakeAt } from "./state.ts";
 
@@ -17,6 +17,8 @@ export interface StreamClientOptions {
   readonly url: string;
   /** Called after each change, at most once per event. */
   readonly onChange: (state: State) => void;
+  /** Called with each event that the answer took, once and in order, and when it came. */
+  readonly onTaken?: (event: ResponseEvent, now: number) => void;
   readonly surroundings?: Surroundings;
 }
 
@@ -26,18 +28,20 @@ const BROWSER: Surroundings = {
   random: () => Math.random(),
 };
 
-/** A stream client: `ask`, `restore`, `stop`; all it knows is in `state`. */
+/** A stream client: `ask`, `restore`, `stop`, `leave`; all it knows is in `state`. */
 export class StreamClient {
   readonly #url: string;
   readonly #onChange: (state: State) => void;
+  readonly #onTaken: (event: ResponseEvent, now: number) => void;
   readonly #world: Surroundings;
   readonly #sockets = new Map<number, WebSocket>();
   #state: State = INITIAL;
   #timer: { readonly at: number; readonly handle: ReturnType<typeof setTimeout> } | undefined;
 
-  constructor({ url, onChange, surroundings = BROWSER }: StreamClientOptions) {
+  constructor({ url, onChange, onTaken = () => {}, surroundings = BROWSER }: StreamClientOptions) {
     this.#url = url;
     this.#onChange = onChange;
+    this.#onTaken = onTaken;
     this.#world = surroundings;
   }
 
@@ -61,6 +65,11 @@ export class StreamClient {
     this.#dispatch({ type: "stop" });
   }
 
+  /** Look away: forget the answer and let the socket go.  It does not stop the response. */
+  leave(): void {
+    this.#dispatch({ type: "leave" });
+  }
+
   /** Say that the network is back: what waits, tries again now. */
   online(): void {
     this.#dispatch({ type: "online" });
@@ -68,9 +77,12 @@ export class StreamClient {
 
   #dispatch(event: Event): void {
     const moment = { now: this.#world.now(), random: this.#world.random() };
-    const { state, effects } = reduce(this.#state, event, moment);
-    const changed = state !== this.#state;
+    const before = this.#state;
+    const { state, effects } = reduce(before, event, moment);
+    const changed = state !== before;
     this.#state = state;
+    if (event.type === "received" && state.answer?.last !== before.answer?.last)
+      this.#onTaken(event.event as ResponseEvent, moment.now);
     for (const effect of effects) this.#perform(effect);
     this.#arm();
     if (changed) this.#onChange(state);

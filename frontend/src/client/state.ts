@@ -29,6 +29,8 @@ export type Event =
   | { readonly type: "ask"; readonly ask: Ask }
   | { readonly type: "restore"; readonly responseId: string }
   | { readonly type: "stop" }
+  /** Nobody looks any more; the response goes on without us. */
+  | { readonly type: "leave" }
   /** The machine's network is back. */
   | { readonly type: "online" }
   | { readonly type: "opened"; readonly link: number }

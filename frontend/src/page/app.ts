@@ -1,93 +1,302 @@
-/** Builds the page: one stream client, one conversation, one painter, one view. */
+/** Builds the page: the shelf, the lines to the server, one painter, one scene. */
 
-import { type Answer, inFlight, newKey, responsesUrl, type State, StreamClient } from "../client/index.ts";
-import {
-  asked,
-  type Conversation,
-  decode,
-  encode,
-  follow,
-  inputOf,
-  SAMPLING,
-  type Turn,
-} from "./conversation.ts";
-import { keep, kept } from "./keeping.ts";
+import { h, options, render } from "preact";
+import { newKey, responsesUrl } from "../client/index.ts";
+import { copy, download } from "./clipboard.ts";
+import { ask, begun, type Conversation, renew, show, type Turn } from "./conversation.ts";
+import { jsonFile, markdownFile } from "./exporting.ts";
+import { Lines } from "./lines.ts";
+import type { Highlight } from "./markdown/ink.ts";
 import { Painter } from "./painter.ts";
-import { stateLine } from "./telling.ts";
-import { View } from "./view.ts";
+import { asked, languageOf, load, type Preferences, save } from "./preferences.ts";
+import { hashOf, type Route, routeOf } from "./route.ts";
+import { sceneOf, watchKey } from "./scening.ts";
+import { modelNames, waitingOf } from "./server.ts";
+import { Shelf, storeOf } from "./shelf.ts";
+import type { Stream } from "./stream.ts";
+import { Page } from "./view/page.tsx";
+import type { Actions, Notice } from "./view/scene.ts";
+import { LANGUAGES, type Words } from "./words/index.ts";
+
+/** How often a waiting response's place is asked for, and how long a notice stands, in milliseconds. */
+const PLACE_MS = 2_000;
+const NOTICE_MS = 8_000;
 
 export class App {
-  readonly #client = new StreamClient({
-    url: responsesUrl(location),
-    onChange: (state) => this.#changed(state),
-  });
+  readonly #root: Element;
+  readonly #store = storeOf("localStorage");
+  readonly #shelf = new Shelf(this.#store);
   readonly #painter = new Painter(() => this.#paint());
-  readonly #view = new View({
-    send: (prompt) => this.#send(prompt),
-    stop: () => this.#client.stop(),
-    fresh: () => this.#fresh(),
+  readonly #lines = new Lines({
+    url: responsesUrl(location),
+    onChange: (key, stream) => this.#changed(key, stream),
+    onSample: () => {},
   });
-  #turns: Conversation = decode(kept());
+  readonly #actions: Actions = this.#make();
+  #preferences: Preferences = load(this.#store);
+  #route: Route = routeOf(location.hash);
+  #models: readonly string[] = [];
+  #notice: Notice | undefined;
+  #isListOpen = false;
+  #highlight: Highlight | undefined;
+  #isLoadingColours = false;
+  #noticeTimer: ReturnType<typeof setTimeout> | undefined;
+  #placeTimer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(root: Element) {
+    this.#root = root;
+  }
 
   /** Show what was said before, and read on where a reload cut an answer off. */
   start(): void {
-    addEventListener("online", () => this.#client.online());
-    addEventListener("pagehide", () => this.#save());
-    const last = this.#turns.at(-1);
-    if (last !== undefined && last.outcome === undefined) this.#readOn(last);
-    this.#painter.request();
-    this.#view.focus();
+    // What a component changes by itself is painted with everything else: once a frame.
+    options.debounceRendering = (paint) => requestAnimationFrame(paint);
+    addEventListener("online", () => this.#lines.online());
+    addEventListener("pagehide", () => this.#keepAll());
+    addEventListener("hashchange", () => this.#go(routeOf(location.hash)));
+    addEventListener("storage", ({ key, newValue }) => this.#heard(key, newValue));
+    document.addEventListener("keydown", (event) => this.#pressed(event));
+    for (const conversation of this.#shelf.all()) this.#lines.attend(conversation, asked(this.#preferences));
+    this.#go(this.#route);
+    this.#paint();
+    document.getElementById("prompt")?.focus();
+    void this.#meet();
   }
 
-  showModel(name: string): void {
-    this.#view.showModel(name);
+  get #words(): Words {
+    return LANGUAGES[languageOf(this.#preferences, navigator.languages)];
   }
 
-  #readOn({ responseId, prompt, key }: Turn): void {
-    if (responseId !== undefined) this.#client.restore(responseId);
-    else this.#client.ask({ ...SAMPLING, input: inputOf(this.#turns.slice(0, -1), prompt) }, key);
+  get #open(): Conversation | undefined {
+    return this.#route.kind === "conversation" ? this.#shelf.get(this.#route.id) : undefined;
   }
 
-  #send(written: string): void {
-    const prompt = written.trim();
-    if (prompt === "" || inFlight(this.#client.state)) return;
-    const key = newKey();
-    const input = inputOf(this.#turns, prompt);
-    this.#turns = [...this.#turns, asked(prompt, key)];
-    this.#save();
-    this.#view.accept();
-    this.#client.ask({ ...SAMPLING, input }, key);
+  /** Name of the line that belongs to what is open. */
+  get #key(): string | undefined {
+    return this.#route.kind === "watch" ? watchKey(this.#route.responseId) : this.#open?.id;
   }
 
-  #fresh(): void {
-    this.#client.stop();
-    this.#turns = [];
-    this.#save();
-    this.#painter.request();
-    this.#view.focus();
-  }
-
-  #changed({ answer }: State): void {
-    if (answer !== undefined) this.#follow(answer);
+  async #meet(): Promise<void> {
+    this.#models = await modelNames();
     this.#painter.request();
   }
 
-  #follow(answer: Answer): void {
-    const last = this.#turns.at(-1);
-    // A conversation that was put away may still hear of its last answer.
-    if (last === undefined || last.outcome !== undefined) return;
-    const next = follow(last, answer);
-    this.#turns = [...this.#turns.slice(0, -1), next];
-    if (next.responseId !== last.responseId || next.outcome !== undefined) this.#save();
+  // ---- what is shown
+
+  #go(route: Route): void {
+    if (this.#route.kind === "watch" && this.#key !== undefined) this.#lines.leave(this.#key);
+    this.#route = route;
+    this.#isListOpen = false;
+    if (route.kind === "watch") this.#watch(route.responseId);
+    this.#painter.request();
+    this.#askPlace();
   }
 
-  #save(): void {
-    keep(encode(this.#turns));
+  #watch(responseId: string): void {
+    const turn = { id: responseId, parent: null, prompt: "", text: "", tokens: 0, resumes: 0, responseId };
+    this.#lines.watch(watchKey(responseId), turn, responseId);
+  }
+
+  #visit(route: Route): void {
+    history.pushState(null, "", hashOf(route));
+    this.#go(route);
   }
 
   #paint(): void {
-    const { state } = this.#client;
-    const reloaded = this.#turns.at(-1)?.reloaded ?? false;
-    this.#view.paint(this.#turns, stateLine(state, reloaded), inFlight(state));
+    const key = this.#key;
+    const stream = this.#lines.get(key);
+    const scene = sceneOf({
+      words: this.#words,
+      preferences: this.#preferences,
+      models: this.#models,
+      now: Date.now(),
+      conversations: this.#shelf.all(),
+      conversation: this.#open,
+      stream,
+      busy: this.#lines.busy(),
+      isWatching: this.#route.kind === "watch",
+      notice: this.#notice,
+      isListOpen: this.#isListOpen,
+      highlight: this.#highlight,
+    });
+    document.title = `${scene.title} · Tokenwire`;
+    document.documentElement.lang = scene.words.tag;
+    document.documentElement.dataset.theme = this.#preferences.theme;
+    const before = performance.now();
+    render(h(Page, { scene, actions: this.#actions }), this.#root);
+    if (scene.isBusy) stream?.meter?.painted(performance.now() - before);
+  }
+
+  // ---- what answers bring
+
+  #changed(key: string, stream: Stream): void {
+    const { turn } = stream;
+    const conversation = this.#shelf.get(key);
+    if (turn !== undefined && conversation !== undefined) this.#follow(conversation, turn);
+    if (stream.state.answer?.phase === "queued") this.#askPlace();
+    this.#painter.request();
+  }
+
+  #follow(conversation: Conversation, turn: Turn): void {
+    const before = conversation.turns.find(({ id }) => id === turn.id);
+    // A conversation that was deleted in another tab may still hear of its last answer.
+    if (before === undefined) return;
+    const next = renew(conversation, turn);
+    const isNews = turn.responseId !== before.responseId || turn.outcome !== before.outcome;
+    if (isNews) this.#put(next);
+    else this.#shelf.hold(next);
+  }
+
+  #put(conversation: Conversation): void {
+    this.#shelf.put(conversation);
+    if (this.#shelf.isFull) this.#say({ text: this.#words.full });
+    this.#painter.request();
+  }
+
+  #keepAll(): void {
+    for (const id of this.#lines.busy()) {
+      const conversation = this.#shelf.get(id);
+      if (conversation !== undefined) this.#shelf.put(conversation);
+    }
+  }
+
+  #heard(key: string | null, value: string | null): void {
+    const id = this.#shelf.heard(key, value);
+    const conversation = id === undefined ? undefined : this.#shelf.get(id);
+    if (conversation !== undefined) this.#lines.attend(conversation);
+    this.#painter.request();
+  }
+
+  /** Ask for the place in the queue as long as the answer that is open waits. */
+  #askPlace(): void {
+    clearTimeout(this.#placeTimer);
+    const answer = this.#lines.get(this.#key)?.state.answer;
+    if (answer?.phase !== "queued" || answer.id === undefined) return;
+    this.#placeTimer = setTimeout(() => this.#askPlace(), PLACE_MS);
+    void this.#learnPlace(answer.id);
+  }
+
+  async #learnPlace(responseId: string): Promise<void> {
+    const waiting = await waitingOf(responseId);
+    const stream = this.#lines.get(this.#key);
+    if (stream?.state.answer?.id !== responseId) return;
+    stream.waiting = waiting;
+    this.#painter.request();
+  }
+
+  // ---- what the user does
+
+  #make(): Actions {
+    return {
+      send: (prompt) => this.#send(prompt),
+      stop: () => this.#lines.get(this.#key)?.stop(),
+      fresh: () => this.#fresh(),
+      rename: (id, title) => this.#rename(id, title),
+      remove: (id) => this.#remove(id),
+      save: (id, as) => this.#save(id, as),
+      again: (turn) => this.#askAt(turn.parent, turn.prompt),
+      edit: (turn, prompt) => this.#askAt(turn.parent, prompt),
+      show: (id) => this.#open !== undefined && this.#put(show(this.#open, id)),
+      copy: (text) => void this.#copy(text, this.#words.copied),
+      share: ({ responseId }) => this.#share(responseId),
+      prefer: (change) => this.#prefer(change),
+      list: (isOpen) => this.#list(isOpen),
+      dismiss: () => this.#say(undefined),
+      needColours: () => void this.#loadColours(),
+    };
+  }
+
+  #pressed(event: KeyboardEvent): void {
+    if (event.key !== "Escape" || document.querySelector("dialog[open], :popover-open") !== null) return;
+    if (this.#isListOpen) this.#list(false);
+    else if (this.#route.kind !== "watch") this.#lines.get(this.#key)?.stop();
+  }
+
+  #send(prompt: string): void {
+    this.#askAt(this.#open?.leaf ?? null, prompt);
+  }
+
+  #askAt(parent: string | null, prompt: string): void {
+    const from = this.#open ?? begun(newKey().slice(0, 16), Date.now());
+    if (this.#lines.isBusy(from.id)) return;
+    const model = this.#preferences.model ?? this.#models[0];
+    const id = newKey();
+    const question = { id, parent, prompt, ...(model === undefined ? {} : { model }) };
+    const conversation = ask(from, question, Date.now());
+    this.#put(conversation);
+    if (this.#open === undefined) this.#visit({ kind: "conversation", id: from.id });
+    const turn = conversation.turns.find((each) => each.id === id);
+    if (turn !== undefined) this.#lines.ask(conversation, turn, asked(this.#preferences));
+    this.#painter.request();
+  }
+
+  #fresh(): void {
+    this.#visit({ kind: "new" });
+    document.getElementById("prompt")?.focus();
+  }
+
+  #rename(id: string, title: string): void {
+    const conversation = this.#shelf.get(id);
+    const name = title.trim();
+    if (conversation !== undefined && name !== "" && name !== conversation.title)
+      this.#put({ ...conversation, title: name, named: true });
+  }
+
+  #remove(id: string): void {
+    const conversation = this.#shelf.get(id);
+    if (conversation === undefined) return;
+    const wasOpen = this.#key === id;
+    this.#lines.get(id)?.stop();
+    this.#shelf.remove(id);
+    if (wasOpen) this.#visit({ kind: "new" });
+    const undo = () => {
+      this.#put(conversation);
+      this.#say(undefined);
+      if (wasOpen) this.#visit({ kind: "conversation", id });
+      this.#lines.attend(conversation);
+    };
+    this.#say({ text: this.#words.removed(conversation.title || this.#words.untitled), undo });
+  }
+
+  #save(id: string, as: "markdown" | "json"): void {
+    const conversation = this.#shelf.get(id);
+    if (conversation !== undefined)
+      download(as === "json" ? jsonFile(conversation) : markdownFile(conversation));
+  }
+
+  async #copy(text: string, done: string): Promise<void> {
+    if (await copy(text)) this.#say({ text: done });
+  }
+
+  #share(responseId: string | undefined): void {
+    if (responseId === undefined) return;
+    const link = new URL(hashOf({ kind: "watch", responseId }), location.href);
+    void this.#copy(link.href, this.#words.shared);
+  }
+
+  #prefer(change: Partial<Preferences>): void {
+    this.#preferences = { ...this.#preferences, ...change };
+    save(this.#store, this.#preferences);
+    this.#painter.request();
+  }
+
+  #list(isOpen: boolean): void {
+    this.#isListOpen = isOpen;
+    this.#painter.request();
+  }
+
+  #say(notice: Notice | undefined): void {
+    this.#notice = notice;
+    clearTimeout(this.#noticeTimer);
+    if (notice !== undefined) this.#noticeTimer = setTimeout(() => this.#say(undefined), NOTICE_MS);
+    this.#painter.request();
+  }
+
+  async #loadColours(): Promise<void> {
+    if (this.#isLoadingColours) return;
+    this.#isLoadingColours = true;
+    const { highlight } = await import("./markdown/highlight.ts");
+    this.#highlight = highlight;
+    this.#painter.request();
   }
 }

@@ -1,41 +1,131 @@
-/** A conversation as values: its turns, what of them is sent along, and how it outlives a reload. */
+/**
+ * A conversation as values: a tree of turns.
+ *
+ * Asking again and rewriting a question make a sibling, so nothing that was said is ever lost; `leaf` names the
+ * end of the branch that is shown.
+ */
 
 import type { Answer, Message, Outcome } from "../client/index.ts";
+import type { Timing } from "./measure.ts";
 
 /** One question and what came of it. */
 export interface Turn {
+  /** The key under which it was asked: a reload before it has an id asks again without asking twice. */
+  readonly id: string;
+  /** The turn that it follows; null for the first one. */
+  readonly parent: string | null;
   readonly prompt: string;
   /** The answer so far. */
   readonly text: string;
-  /** Key under which it was asked, so that a reload before it has an id can ask again without asking twice. */
-  readonly key: string;
+  readonly model?: string;
   readonly responseId?: string;
   /** Undefined while the answer is in flight. */
   readonly outcome?: Outcome;
-  /** Milliseconds from asking to the first delta, if this page saw both. */
-  readonly ttft?: number;
-  /** Tokens per second after the first one, as they came here. */
-  readonly rate?: number;
+  /** Undefined if this page did not see it being made. */
+  readonly timing?: Timing;
   readonly tokens: number;
   /** Times that the socket was lost and the answer went on. */
   readonly resumes: number;
-  /** The page was loaded anew in mid-answer: what is replayed says nothing about time. */
-  readonly reloaded: boolean;
 }
 
-/** How the page asks for tokens: at a temperature of 1, the API's default, small models ramble. */
-export const SAMPLING = { temperature: 0.3, top_p: 0.9 } as const;
-
-export type Conversation = readonly Turn[];
-
-export function asked(prompt: string, key: string): Turn {
-  return { prompt, text: "", key, tokens: 0, resumes: 0, reloaded: false };
+export interface Conversation {
+  readonly id: string;
+  /** Empty until something was said or a name given. */
+  readonly title: string;
+  /** Given by the user: it stays whatever is said. */
+  readonly named: boolean;
+  /** Unix milliseconds. */
+  readonly createdAt: number;
+  readonly changedAt: number;
+  readonly turns: readonly Turn[];
+  readonly leaf: string | null;
 }
 
-/** Return the input of the next response: the answered turns, then the new question. */
-export function inputOf(answered: Conversation, prompt: string): Message[] {
-  const said = answered
-    .filter((turn) => turn.text !== "")
+/** Characters of a question that make a title. */
+const TITLE = 60;
+
+export function begun(id: string, now: number): Conversation {
+  return { id, title: "", named: false, createdAt: now, changedAt: now, turns: [], leaf: null };
+}
+
+/** Return the shown branch, from the first turn to the leaf. */
+export function branch({ turns, leaf }: Conversation): readonly Turn[] {
+  const byId = new Map(turns.map((turn) => [turn.id, turn]));
+  const path: Turn[] = [];
+  for (let at = leaf; at !== null; ) {
+    const turn = byId.get(at);
+    if (turn === undefined || path.length > turns.length) break;
+    path.unshift(turn);
+    at = turn.parent;
+  }
+  return path;
+}
+
+/** Return the turns that stand in one place, oldest first: `turn` and those asked in its stead. */
+export function siblings({ turns }: Conversation, turn: Turn): readonly Turn[] {
+  return turns.filter(({ parent }) => parent === turn.parent);
+}
+
+/** Put a question at `parent`, and show the branch that ends with it. */
+export function ask(
+  conversation: Conversation,
+  question: { id: string; parent: string | null; prompt: string; model?: string },
+  now: number,
+): Conversation {
+  const turn: Turn = { ...question, text: "", tokens: 0, resumes: 0 };
+  const { turns, title } = conversation;
+  return {
+    ...conversation,
+    title: title === "" ? titleOf(question.prompt) : title,
+    changedAt: now,
+    turns: [...turns, turn],
+    leaf: turn.id,
+  };
+}
+
+/** Show the branch through the turn `id`, to its newest end. */
+export function show(conversation: Conversation, id: string): Conversation {
+  let leaf = id;
+  for (;;) {
+    const next = conversation.turns.findLast(({ parent }) => parent === leaf);
+    if (next === undefined) return { ...conversation, leaf };
+    leaf = next.id;
+  }
+}
+
+/** Put a newer state of a turn in its place. */
+export function renew(conversation: Conversation, turn: Turn): Conversation {
+  return { ...conversation, turns: conversation.turns.map((each) => (each.id === turn.id ? turn : each)) };
+}
+
+/**
+ * Join two states of one conversation, as two tabs may write them: no turn of either is lost.
+ *
+ * Name and branch are those of the one changed last, of `ours` if that cannot be said.
+ */
+export function merge(ours: Conversation, theirs: Conversation): Conversation {
+  const base = theirs.changedAt > ours.changedAt ? theirs : ours;
+  const others = new Map(theirs.turns.map((turn) => [turn.id, turn]));
+  const known = new Set(ours.turns.map(({ id }) => id));
+  const turns = ours.turns.map((turn) => further(turn, others.get(turn.id) ?? turn));
+  return { ...base, turns: [...turns, ...theirs.turns.filter(({ id }) => !known.has(id))] };
+}
+
+function further(ours: Turn, theirs: Turn): Turn {
+  if ((ours.outcome === undefined) !== (theirs.outcome === undefined))
+    return ours.outcome === undefined ? theirs : ours;
+  return theirs.text.length > ours.text.length ? theirs : ours;
+}
+
+/** Return the turn whose answer is in flight, if one is. */
+export function unanswered({ turns }: Conversation): Turn | undefined {
+  return turns.findLast(({ outcome }) => outcome === undefined);
+}
+
+/** Return the input of the next response: the answered turns before it, then the question. */
+export function inputOf(before: readonly Turn[], prompt: string): Message[] {
+  const said = before
+    .filter(({ text }) => text !== "")
     .flatMap(({ prompt: content, text }): Message[] => [
       { role: "user", content },
       { role: "assistant", content: text },
@@ -49,63 +139,28 @@ export function inputOf(answered: Conversation, prompt: string): Message[] {
  * After a reload the text is replayed from its beginning: until that has caught up with what was shown
  * before, or if it never can, what was shown stays.
  */
-export function follow(turn: Turn, answer: Answer): Turn {
+export function follow(turn: Turn, answer: Answer, timing?: Timing): Turn {
   const isWhole = answer.outcome !== undefined && answer.outcome.status !== "failed";
-  const text = isWhole || answer.text.length >= turn.text.length ? answer.text : turn.text;
-  const tokens = answer.outcome?.usage?.output_tokens ?? Math.max(turn.tokens, answer.deltas);
   return {
     ...turn,
-    text,
-    tokens,
+    text: isWhole || answer.text.length >= turn.text.length ? answer.text : turn.text,
+    tokens: answer.outcome?.usage?.output_tokens ?? Math.max(turn.tokens, answer.deltas),
     resumes: Math.max(turn.resumes, answer.resumes),
     ...(answer.id === undefined ? {} : { responseId: answer.id }),
     ...(answer.outcome === undefined ? {} : { outcome: answer.outcome }),
-    ...(turn.reloaded ? {} : times(answer, tokens)),
+    ...(timing === undefined ? {} : { timing }),
   };
 }
 
-function times({ askedAt, firstDeltaAt, lastDeltaAt }: Answer, tokens: number): Pick<Turn, "ttft" | "rate"> {
-  if (firstDeltaAt === undefined || lastDeltaAt === undefined) return {};
-  const ttft = firstDeltaAt - askedAt;
-  const span = lastDeltaAt - firstDeltaAt;
-  return span > 0 && tokens > 1 ? { ttft, rate: ((tokens - 1) * 1000) / span } : { ttft };
-}
-
-/** Write a conversation down. */
-export function encode(conversation: Conversation): string {
-  return JSON.stringify(conversation);
-}
-
-/** Read what `encode` wrote.  Anything else, as from another version of the page, is an empty conversation. */
-export function decode(written: string | null): Conversation {
-  if (written === null) return [];
-  const value = parse(written);
-  return Array.isArray(value) && value.every(isTurn) ? value.map(awoken) : [];
-}
-
-function awoken(turn: Turn): Turn {
-  return turn.outcome === undefined ? { ...turn, reloaded: true } : turn;
-}
-
-function parse(written: string): unknown {
-  try {
-    return JSON.parse(written);
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
-}
-
-function isTurn(value: unknown): value is Turn {
-  if (typeof value !== "object" || value === null) return false;
-  const {
-    prompt,
-    text,
-    key,
-    tokens,
-    resumes,
-    responseId = "",
-  } = value as Partial<Record<keyof Turn, unknown>>;
-  const strings = [prompt, text, key, responseId].every((each) => typeof each === "string");
-  return strings && typeof tokens === "number" && typeof resumes === "number";
+/** Make a title of a question: its first line without Markdown's signs, cut between words. */
+export function titleOf(prompt: string): string {
+  const line =
+    prompt
+      .replace(/^[\s#>*`-]+/, "")
+      .split(/\s*\n/, 1)[0]
+      ?.trim() ?? "";
+  if (line.length <= TITLE) return line;
+  const cut = line.slice(0, TITLE);
+  const space = cut.lastIndexOf(" ");
+  return `${(space > TITLE / 2 ? cut.slice(0, space) : cut).trimEnd()}…`;
 }

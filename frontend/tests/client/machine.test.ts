@@ -334,6 +334,27 @@ describe("the session's limit", () => {
   });
 });
 
+describe("leave", () => {
+  test("lets go of the socket and the answer, and stops nothing", () => {
+    const driver = new Driver();
+    driver.do({ type: "ask", ask: ASK });
+    driver.open();
+    driver.receive(...LOG.slice(0, 5));
+    expect(driver.do({ type: "leave" })).toEqual([{ type: "close", link: 1 }]);
+    expect(driver.state).toEqual({ ...INITIAL, links: 1 });
+  });
+
+  test("ends the waiting for a lost link", () => {
+    const driver = new Driver();
+    driver.do({ type: "ask", ask: ASK });
+    driver.close(1006);
+    driver.do({ type: "leave" });
+    expect(wakeAt(driver.state)).toBeUndefined();
+    expect(driver.sent({ type: "ask", ask: ASK })).toEqual([]);
+    expect(inFlight(driver.state)).toBe(true);
+  });
+});
+
 describe("stop", () => {
   test("cancels the response, and its ending is the server's", () => {
     const driver = underWay();

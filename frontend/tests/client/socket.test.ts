@@ -1,5 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { newKey, responsesUrl, type State, StreamClient } from "../../src/client/index.ts";
+import {
+  newKey,
+  responsesUrl,
+  type State,
+  StreamClient,
+  type StreamClientOptions,
+} from "../../src/client/index.ts";
 import { ID, logOf } from "./wire.ts";
 
 const LOG = logOf(["a", "b", "c"]);
@@ -33,10 +39,11 @@ class FakeSocket {
 const sockets: FakeSocket[] = [];
 const states: State[] = [];
 
-function client(): StreamClient {
+function client(onTaken?: StreamClientOptions["onTaken"]): StreamClient {
   return new StreamClient({
     url: "ws://host/v1/responses",
     onChange: (state) => states.push(state),
+    ...(onTaken === undefined ? {} : { onTaken }),
     surroundings: {
       open: (url) => {
         const socket = new FakeSocket(url);
@@ -133,6 +140,26 @@ describe("StreamClient", () => {
     newest().onopen?.();
     stream.stop();
     expect(newest().sent.at(-1)).toMatchObject({ type: "response.cancel", response_id: ID });
+  });
+
+  test("tells of each event that was taken, once, and of no other", () => {
+    const taken: number[] = [];
+    const stream = client((event) => taken.push(event.sequence_number));
+    stream.ask({ input: "Hello" });
+    newest().onopen?.();
+    newest().say(...LOG.slice(0, 6), ...LOG.slice(3, 5), { type: "response.odd", sequence_number: 6 });
+    newest().say({ type: "error", error: { message: "not about it" }, event_id: "other" });
+    expect(taken).toEqual([0, 1, 2, 3, 4, 5, 6]);
+  });
+
+  test("leaving closes the socket and forgets the answer", () => {
+    const stream = client();
+    stream.ask({ input: "Hello" });
+    newest().onopen?.();
+    stream.leave();
+    expect(newest().closedWith).toBe(1000);
+    expect(stream.state.answer).toBeUndefined();
+    expect(vi.getTimerCount()).toBe(0);
   });
 
   test("what changes nothing is not told", () => {

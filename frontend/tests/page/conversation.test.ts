@@ -1,126 +1,167 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Answer } from "../../src/client/index.ts";
-import { asked, decode, encode, follow, inputOf, type Turn } from "../../src/page/conversation.ts";
+import {
+  ask,
+  begun,
+  branch,
+  type Conversation,
+  follow,
+  inputOf,
+  merge,
+  renew,
+  show,
+  siblings,
+  type Turn,
+  titleOf,
+  unanswered,
+} from "../../src/page/conversation.ts";
+import { UNMEASURED } from "../../src/page/measure.ts";
 
-const ANSWER: Answer = {
-  sent: true,
-  phase: "generating",
-  id: "resp_1",
-  last: 6,
-  text: "Hello",
-  deltas: 3,
-  stopping: false,
-  askedAt: 1_000,
-  firstDeltaAt: 1_200,
-  lastDeltaAt: 1_300,
-  resumes: 0,
-};
-const USAGE = { input_tokens: 5, output_tokens: 11, total_tokens: 16 };
+const NOW = 1_700_000_000_000;
+const EMPTY = begun("c", NOW);
 
-function turn(more: Partial<Turn> = {}): Turn {
-  return { ...asked("Hi", "k"), ...more };
+/** Ask `id` at `parent`, and answer it with its own name in capitals. */
+function said(conversation: Conversation, id: string, parent: string | null): Conversation {
+  const asked = ask(conversation, { id, parent, prompt: id }, NOW + 1);
+  const turn = asked.turns.at(-1) as Turn;
+  return renew(asked, { ...turn, text: id.toUpperCase(), outcome: { status: "completed" } });
 }
 
-describe("inputOf", () => {
-  test("earlier turns are sent along", () => {
-    const turns = [turn({ prompt: "A?", text: "a" }), turn({ prompt: "B?", text: "b" })];
-    expect(inputOf(turns, "C?")).toEqual([
-      { role: "user", content: "A?" },
-      { role: "assistant", content: "a" },
-      { role: "user", content: "B?" },
-      { role: "assistant", content: "b" },
-      { role: "user", content: "C?" },
+function names(turns: readonly Turn[]): string {
+  return turns.map(({ id }) => id).join(" ");
+}
+
+const CHAIN = said(said(said(EMPTY, "a", null), "b", "a"), "c", "b");
+
+describe("the tree of turns", () => {
+  test("a question follows the one that is shown last", () => {
+    expect(names(branch(CHAIN))).toBe("a b c");
+    expect(names(branch(EMPTY))).toBe("");
+  });
+
+  test("asking again makes a sibling, and what followed the first one is kept", () => {
+    const again = said(CHAIN, "b2", "a");
+    expect(names(branch(again))).toBe("a b2");
+    const [, shown] = branch(again);
+    expect(names(siblings(again, shown as Turn))).toBe("b b2");
+    expect(names(branch(show(again, "b")))).toBe("a b c");
+    expect(names(branch(show(again, "b2")))).toBe("a b2");
+  });
+
+  test("showing a turn goes on to the newest end of its branch", () => {
+    const rewritten = said(said(CHAIN, "c2", "b"), "a2", null);
+    expect(names(branch(rewritten))).toBe("a2");
+    expect(names(branch(show(rewritten, "a")))).toBe("a b c2");
+  });
+
+  test("the input is what was answered on the branch, then the question", () => {
+    const failed = renew(CHAIN, { ...(CHAIN.turns[1] as Turn), text: "" });
+    expect(inputOf(branch(failed), "now")).toEqual([
+      { role: "user", content: "a" },
+      { role: "assistant", content: "A" },
+      { role: "user", content: "c" },
+      { role: "assistant", content: "C" },
+      { role: "user", content: "now" },
     ]);
   });
 
-  test("a turn without any answer is left out", () => {
-    expect(inputOf([turn()], "C?")).toEqual([{ role: "user", content: "C?" }]);
+  test("a circle, as a broken store may hold, does not hang the page", () => {
+    const turns = CHAIN.turns.map((turn) => (turn.id === "a" ? { ...turn, parent: "c" } : turn));
+    expect(branch({ ...CHAIN, turns }).length).toBeLessThanOrEqual(4);
   });
 });
 
-describe("follow", () => {
-  test("takes over text, id and measures", () => {
-    expect(follow(turn(), ANSWER)).toEqual({
-      ...turn(),
-      text: "Hello",
-      responseId: "resp_1",
-      tokens: 3,
-      ttft: 200,
-      rate: 20,
-    });
-  });
+describe("two tabs", () => {
+  const names_ = fc.subarray(["d", "e", "f", "g"]);
 
-  test("the ending counts tokens better than deltas do", () => {
-    const ended: Answer = { ...ANSWER, phase: "ended", outcome: { status: "completed", usage: USAGE } };
-    expect(follow(turn(), ended)).toMatchObject({ tokens: 11, rate: 100, outcome: { status: "completed" } });
-  });
-
-  test("one delta alone has a time but no rate", () => {
-    const one = follow(turn(), { ...ANSWER, deltas: 1, lastDeltaAt: 1_200 });
-    expect(one.ttft).toBe(200);
-    expect(one).not.toHaveProperty("rate");
-  });
-
-  test("before the first delta nothing is measured", () => {
-    const { firstDeltaAt: _first, lastDeltaAt: _last, ...waiting } = ANSWER;
-    const followed = follow(turn(), { ...waiting, text: "", deltas: 0 });
-    expect(followed).not.toHaveProperty("ttft");
-  });
-
-  const reloaded = turn({ text: "Hello, wor", tokens: 5, ttft: 90, rate: 30, reloaded: true });
-
-  test("after a reload what was shown stays until the replay has caught up", () => {
-    expect(follow(reloaded, ANSWER)).toMatchObject({ text: "Hello, wor", tokens: 5 });
-    expect(follow(reloaded, { ...ANSWER, text: "Hello, world" }).text).toBe("Hello, world");
-  });
-
-  test("after a reload the times of the replay are not taken for the model's", () => {
-    expect(follow(reloaded, ANSWER)).toMatchObject({ ttft: 90, rate: 30 });
-  });
-
-  test("after a reload an answer that cannot be read on keeps what was shown", () => {
-    const outcome = { status: "failed", code: "resume_unavailable" } as const;
-    const lost = follow(reloaded, { ...ANSWER, text: "", phase: "ended", outcome });
-    expect(lost).toMatchObject({ text: "Hello, wor", outcome });
-  });
-
-  test("a whole answer is the log's, also if less was logged than shown", () => {
-    const whole = follow(reloaded, { ...ANSWER, phase: "ended", outcome: { status: "cancelled" } });
-    expect(whole.text).toBe("Hello");
-  });
-});
-
-describe("what outlives a reload", () => {
-  const turns = fc.array(
-    fc.record({ prompt: fc.string(), text: fc.string(), tokens: fc.nat(), resumes: fc.nat(3) }).map(turn),
-  );
-
-  test("an ended conversation comes back as it was", () => {
-    const ended = turns.map((all) =>
-      all.map((each): Turn => ({ ...each, outcome: { status: "completed" } })),
-    );
+  test("no turn of either is lost, and the one that was answered wins", () => {
     fc.assert(
-      fc.property(ended, (conversation) => {
-        expect(decode(encode(conversation))).toEqual(conversation);
+      fc.property(names_, names_, (mine, theirs) => {
+        const ours = mine.reduce((all, id) => said(all, id, "c"), CHAIN);
+        const others = theirs.reduce((all, id) => ask(all, { id, parent: "c", prompt: id }, NOW + 5), CHAIN);
+        const ids = new Set(["a", "b", "c", ...mine, ...theirs]);
+        for (const whole of [merge(ours, others), merge(others, ours)]) {
+          expect(new Set(whole.turns.map(({ id }) => id))).toEqual(ids);
+          expect(whole.turns).toHaveLength(ids.size);
+          for (const { id, outcome } of whole.turns)
+            expect(outcome !== undefined).toBe(mine.includes(id) || "abc".includes(id));
+        }
       }),
     );
   });
 
-  test("an answer in flight comes back as reloaded", () => {
-    expect(decode(encode([turn()]))).toEqual([turn({ reloaded: true })]);
+  test("the name is that of the one changed last, ours if that cannot be said", () => {
+    const older = { ...CHAIN, title: "old", changedAt: NOW };
+    const newer = { ...CHAIN, title: "new", changedAt: NOW + 9 };
+    expect(merge(older, newer).title).toBe("new");
+    expect(merge(newer, older).title).toBe("new");
+    expect(merge({ ...older, title: "ours" }, older).title).toBe("ours");
   });
 
-  test.each([
-    [null],
-    [""],
-    ["{"],
-    ["7"],
-    ["{}"],
-    ["[null]"],
-    ['[{"prompt":"x"}]'],
-    ['[{"prompt":1,"text":2}]'],
-  ])("%s is an empty conversation", (written) => {
-    expect(decode(written)).toEqual([]);
+  test("of an answer in flight the longer text stands", () => {
+    const asked = ask(EMPTY, { id: "a", parent: null, prompt: "?" }, NOW);
+    const longer = renew(asked, { ...(asked.turns[0] as Turn), text: "more" });
+    expect(merge(asked, longer).turns[0]?.text).toBe("more");
+    expect(merge(longer, asked).turns[0]?.text).toBe("more");
+  });
+});
+
+describe("following an answer", () => {
+  const turn = ask(EMPTY, { id: "k", parent: null, prompt: "Hi" }, NOW).turns[0] as Turn;
+  const answer: Answer = {
+    sent: true,
+    id: "resp_1",
+    phase: "generating",
+    last: 6,
+    text: "abc",
+    deltas: 3,
+    stopping: false,
+    askedAt: 0,
+    resumes: 1,
+  };
+
+  test("takes its text, id, count, resumes and times", () => {
+    expect(follow(turn, answer, UNMEASURED)).toEqual({
+      ...turn,
+      text: "abc",
+      tokens: 3,
+      resumes: 1,
+      responseId: "resp_1",
+      timing: UNMEASURED,
+    });
+  });
+
+  test("the server's count of tokens stands in the end", () => {
+    const usage = { input_tokens: 2, output_tokens: 7, total_tokens: 9 };
+    const ended = follow(turn, { ...answer, phase: "ended", outcome: { status: "completed", usage } });
+    expect(ended.tokens).toBe(7);
+    expect(unanswered({ ...EMPTY, turns: [ended] })).toBeUndefined();
+  });
+
+  test("what was shown before a reload stays until the replay has caught up", () => {
+    const before = { ...turn, text: "abcdef" };
+    expect(follow(before, answer).text).toBe("abcdef");
+    expect(follow(before, { ...answer, text: "abcdefg" }).text).toBe("abcdefg");
+  });
+
+  test("what was shown stays if the log is gone, and gives way to a whole answer", () => {
+    const before = { ...turn, text: "abcdef" };
+    expect(follow(before, { ...answer, outcome: { status: "failed" } }).text).toBe("abcdef");
+    expect(follow(before, { ...answer, outcome: { status: "completed" } }).text).toBe("abc");
+  });
+});
+
+describe("a title", () => {
+  test("is the first line of the first question, and stays", () => {
+    expect(CHAIN.title).toBe("a");
+    expect(titleOf("  # Rainbows  \nand more")).toBe("Rainbows");
+  });
+
+  test("is cut between words", () => {
+    const title = titleOf("word ".repeat(40));
+    expect(title).toMatch(/^(word )+word…$/);
+    expect(title.length).toBeLessThanOrEqual(61);
+    expect(titleOf("字".repeat(100))).toBe(`${"字".repeat(60)}…`);
   });
 });

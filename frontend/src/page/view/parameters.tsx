@@ -1,0 +1,112 @@
+/** The sheet of parameters: which model, and how it is asked. */
+
+import type { RefObject } from "preact";
+import { BOUNDS, type NumberName, numberIn, type Parameters, PLAIN } from "../preferences.ts";
+import type { Words } from "../words/index.ts";
+import type { Actions, Scene } from "./scene.ts";
+import { Tool } from "./turn.tsx";
+
+interface Properties {
+  readonly scene: Scene;
+  readonly actions: Actions;
+  readonly sheet: RefObject<HTMLDialogElement | null>;
+}
+
+const NUMBERS: readonly NumberName[] = ["temperature", "top_p", "max_output_tokens", "seed"];
+
+export function ParameterSheet({ scene, actions, sheet }: Properties) {
+  const { words, preferences } = scene;
+  const { parameters } = preferences;
+  const set = (change: Partial<Parameters>) =>
+    actions.prefer({ parameters: without({ ...parameters, ...change }) });
+  return (
+    // biome-ignore lint/a11y/useKeyWithClickEvents: Esc closes it by itself; a click beside it does too
+    <dialog
+      class="sheet"
+      ref={sheet}
+      aria-labelledby="parameters"
+      onClick={(event) => closedBeside(event, sheet)}
+    >
+      <div class="sheet-body">
+        <div class="sheet-head">
+          <h2 id="parameters">{words.parameters}</h2>
+          <Tool icon="close" label={words.close} act={() => sheet.current?.close()} />
+        </div>
+        {NUMBERS.map((name) => (
+          <NumberField key={name} name={name} words={words} value={parameters[name]} set={set} />
+        ))}
+        <label class="field">
+          <span class="field-name">{words.instructions}</span>
+          <textarea
+            name="instructions"
+            rows={4}
+            value={parameters.instructions ?? ""}
+            onChange={({ currentTarget }) => set({ instructions: currentTarget.value })}
+          />
+          <span class="field-hint">{words.instructionsHint}</span>
+        </label>
+        <label class="field check">
+          <input
+            type="checkbox"
+            name="tokens"
+            checked={preferences.tokens}
+            onChange={({ currentTarget }) => actions.prefer({ tokens: currentTarget.checked })}
+          />
+          <span class="field-name">{words.tokenView}</span>
+          <span class="field-hint">{words.tokenViewHint}</span>
+        </label>
+        <button
+          class="quiet"
+          type="button"
+          onClick={() => actions.prefer({ parameters: PLAIN.parameters, tokens: false })}
+        >
+          {words.reset}
+        </button>
+      </div>
+    </dialog>
+  );
+}
+
+interface NumberProperties {
+  readonly name: NumberName;
+  readonly words: Words;
+  readonly value: number | undefined;
+  readonly set: (change: Partial<Parameters>) => void;
+}
+
+function NumberField({ name, words, value, set }: NumberProperties) {
+  const { min, max, whole } = BOUNDS[name];
+  const read = (box: HTMLInputElement) => {
+    const typed = numberIn(name, box.value);
+    box.setCustomValidity(typed === undefined && box.value !== "" ? words.outOfRange(min, max) : "");
+    if (box.reportValidity()) set({ [name]: typed });
+  };
+  return (
+    <label class="field">
+      <span class="field-name">{words[name]}</span>
+      <input
+        name={name}
+        type="number"
+        inputMode={whole ? "numeric" : "decimal"}
+        min={min}
+        max={max}
+        step={whole ? 1 : "any"}
+        placeholder={words.serverChooses}
+        value={value ?? ""}
+        onChange={({ currentTarget }) => read(currentTarget)}
+      />
+      <span class="field-hint">{words[`${name}Hint`]}</span>
+    </label>
+  );
+}
+
+/** Leave out what is left to the server. */
+function without(parameters: Record<string, unknown>): Parameters {
+  return Object.fromEntries(
+    Object.entries(parameters).filter(([, value]) => value !== undefined && value !== ""),
+  );
+}
+
+function closedBeside({ target }: Event, sheet: RefObject<HTMLDialogElement | null>): void {
+  if (target === sheet.current) sheet.current?.close();
+}

@@ -1,0 +1,199 @@
+/** One turn: the question, the answer, and what may be done with either. */
+
+import { useState } from "preact/hooks";
+import type { Turn } from "../conversation.ts";
+import type { Highlight } from "../markdown/ink.ts";
+import type { Piece } from "../stream.ts";
+import { evenness, facts, note } from "../telling.ts";
+import type { Words } from "../words/index.ts";
+import { AnswerPieces, AnswerText } from "./answer.tsx";
+import { Gaps } from "./gaps.tsx";
+import { Icon, type IconName } from "./icons.tsx";
+import { kept } from "./kept.ts";
+import type { Actions } from "./scene.ts";
+import { onEnter } from "./typing.ts";
+
+interface Properties {
+  readonly turn: Turn;
+  readonly versions: string;
+  readonly isLive: boolean;
+  readonly pieces: readonly Piece[] | undefined;
+  /** How many pieces there are: the list itself grows in place. */
+  readonly count: number;
+  readonly words: Words;
+  readonly highlight: Highlight | undefined;
+  readonly isReadOnly: boolean;
+  readonly isBusy: boolean;
+  readonly actions: Actions;
+}
+
+export const TurnView = kept((properties: Properties) => {
+  const { turn } = properties;
+  return (
+    <li class="turn" id={`turn-${turn.id}`}>
+      {turn.prompt !== "" && <Question {...properties} />}
+      <Reply {...properties} />
+    </li>
+  );
+});
+
+function Question(properties: Properties) {
+  const [isEdited, setEdited] = useState(false);
+  const { turn, words, isReadOnly, isBusy, actions } = properties;
+  if (isEdited) return <Editor {...properties} close={() => setEdited(false)} />;
+  return (
+    <section class="asked" aria-label={words.you}>
+      <div class="prompt">{turn.prompt}</div>
+      <div class="tools">
+        <Tool icon="copy" label={words.copyMessage} act={() => actions.copy(turn.prompt)} />
+        {!isReadOnly && <Tool icon="edit" label={words.edit} isOff={isBusy} act={() => setEdited(true)} />}
+      </div>
+    </section>
+  );
+}
+
+function Editor({ turn, words, isBusy, actions, close }: Properties & { close: () => void }) {
+  const [text, setText] = useState(turn.prompt);
+  const resend = () => {
+    if (text.trim() === "" || isBusy) return;
+    close();
+    actions.edit(turn, text.trim());
+  };
+  return (
+    <form
+      class="editor"
+      onSubmit={(event) => {
+        event.preventDefault();
+        resend();
+      }}
+    >
+      <textarea
+        aria-label={words.editing}
+        value={text}
+        ref={(box) => {
+          if (box !== null && document.activeElement !== box) box.focus();
+        }}
+        onInput={({ currentTarget }) => setText(currentTarget.value)}
+        onKeyDown={(event) => {
+          if (event.key === "Escape") {
+            event.stopPropagation();
+            close();
+          } else onEnter(event, resend);
+        }}
+      />
+      <div class="row">
+        <button class="quiet" type="button" onClick={close}>
+          {words.cancel}
+        </button>
+        <button class="act" type="submit" disabled={isBusy || text.trim() === ""}>
+          {words.resend}
+        </button>
+      </div>
+    </form>
+  );
+}
+
+function Reply(properties: Properties) {
+  const { turn, words, isLive, pieces, count, highlight, actions } = properties;
+  const wrong = note(words, turn.outcome);
+  return (
+    <section class="reply" aria-label={words.answer} aria-busy={isLive}>
+      {pieces !== undefined ? (
+        <AnswerPieces pieces={pieces} count={count} words={words} />
+      ) : (
+        <AnswerText
+          text={turn.text}
+          isLive={isLive}
+          words={words}
+          highlight={highlight}
+          needColours={actions.needColours}
+          copy={actions.copy}
+        />
+      )}
+      {wrong !== "" && (
+        <p class="note" data-bad={turn.outcome?.status === "failed" || undefined}>
+          {wrong}
+        </p>
+      )}
+      <SmallPrint {...properties} />
+    </section>
+  );
+}
+
+function SmallPrint(properties: Properties) {
+  const { turn, words, actions } = properties;
+  const gaps = turn.timing?.gaps ?? [];
+  return (
+    <div class="small">
+      <ul class="facts">
+        {facts(words, turn).map(({ text, hint }) => (
+          <li key={text} title={hint}>
+            {text}
+          </li>
+        ))}
+      </ul>
+      <Gaps gaps={gaps} label={`${words.gaps}. ${evenness(words, gaps)}`} />
+      {turn.responseId !== undefined && (
+        <button
+          class="id"
+          type="button"
+          title={words.responseId}
+          onClick={() => actions.copy(turn.responseId ?? "")}
+        >
+          {turn.responseId}
+        </button>
+      )}
+      <ReplyTools {...properties} />
+    </div>
+  );
+}
+
+function ReplyTools({ turn, versions, words, isLive, isReadOnly, isBusy, actions }: Properties) {
+  return (
+    <div class="tools">
+      {versions.includes(" ") && <Versions turn={turn} versions={versions} words={words} actions={actions} />}
+      {!isLive && turn.text !== "" && (
+        <Tool icon="copy" label={words.copyAnswer} act={() => actions.copy(turn.text)} />
+      )}
+      {!(isLive || isReadOnly) && (
+        <Tool icon="again" label={words.regenerate} isOff={isBusy} act={() => actions.again(turn)} />
+      )}
+      {turn.responseId !== undefined && (
+        <Tool icon="link" label={words.share} act={() => actions.share(turn)} />
+      )}
+    </div>
+  );
+}
+
+type VersionsProperties = Pick<Properties, "turn" | "versions" | "words" | "actions">;
+
+function Versions({ turn, versions, words, actions }: VersionsProperties) {
+  const ids = versions.split(" ");
+  const at = ids.indexOf(turn.id);
+  const step = (by: number) => {
+    const other = ids[at + by];
+    if (other !== undefined) actions.show(other);
+  };
+  return (
+    <span class="versions">
+      <Tool icon="left" label={words.previous} isOff={at === 0} act={() => step(-1)} />
+      <span>{words.version(at + 1, ids.length)}</span>
+      <Tool icon="right" label={words.next} isOff={at === ids.length - 1} act={() => step(1)} />
+    </span>
+  );
+}
+
+interface ToolProperties {
+  readonly icon: IconName;
+  readonly label: string;
+  readonly isOff?: boolean;
+  readonly act: () => void;
+}
+
+export function Tool({ icon, label, isOff = false, act }: ToolProperties) {
+  return (
+    <button class="tool" type="button" aria-label={label} title={label} disabled={isOff} onClick={act}>
+      <Icon name={icon} />
+    </button>
+  );
+}
