@@ -9,7 +9,7 @@ from typing import Any
 
 from playwright.async_api import Locator, Page, expect
 
-TOKENS = 80
+TOKENS = 120
 """What the stacks of the browser tests have as DEFAULT_OUTPUT_TOKENS: the echo engine goes on until then."""
 
 PROMPT = (
@@ -24,6 +24,14 @@ _UNTIL_TEXT = """(size) => new Promise((done) => {
   const look = () => {
     const text = [...document.querySelectorAll(".answer")].at(-1)?.textContent ?? "";
     if (text.length >= size) done();
+    else requestAnimationFrame(look);
+  };
+  look();
+})"""
+
+_UNTIL_SAID = """(state) => new Promise((done) => {
+  const look = () => {
+    if (window.witness.said.some((line) => new RegExp(state).test(line))) done();
     else requestAnimationFrame(look);
   };
   look();
@@ -78,14 +86,17 @@ async def until_words(page: Page, count: int) -> None:
     assert (await seen(page)).startswith(start)
 
 
-async def until_said(page: Page, state: str | re.Pattern[str]) -> None:
-    """Wait until the state line says something."""
-    await expect(page.locator("#state .line")).to_have_text(state, timeout=60_000)
+async def until_said(page: Page, state: str) -> None:
+    """Wait until the state line has said something that matches, however shortly; a regular expression."""
+    async with asyncio.timeout(60):
+        await page.evaluate(_UNTIL_SAID, state)
 
 
 async def until_ended(page: Page, state: str = LIMIT) -> None:
-    """Wait until the state line begins so."""
-    await until_said(page, re.compile(f"^{re.escape(state)}"))
+    """Wait until the state line begins so, and stays."""
+    await expect(page.locator("#state .line")).to_have_text(
+        re.compile(f"^{re.escape(state)}"), timeout=60_000
+    )
 
 
 async def witness(page: Page, what: str) -> Any:
