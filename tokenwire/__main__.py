@@ -17,6 +17,8 @@ from tokenwire.keys import add_to as add_keys
 from tokenwire.keys import command_keys
 from tokenwire.up import add_to as add_up
 from tokenwire.up import command_up
+from tokenwire.usage import add_to as add_usage
+from tokenwire.usage import command_usage
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     keys = commands.add_parser("keys", help="make, list and revoke API keys")
     keys.set_defaults(command=command_keys)
     add_keys(keys)
+    usage = commands.add_parser("usage", help="show what each principal has used")
+    usage.set_defaults(command=command_usage)
+    add_usage(usage)
     audit = commands.add_parser("audit", help="strike at a real fleet, and prove that nothing is lost")
     audit.set_defaults(command=command_audit)
     add_audit(audit)

@@ -49,6 +49,18 @@ class KeysSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UsageSettings:
+    """`tokenwire usage`."""
+
+    redis_url: str = setting(
+        "REDIS_URL", "redis://127.0.0.1:6379", "The store of the gateways, as they know it.", secret=True
+    )
+    partitions: int = setting(
+        "PARTITIONS", 1, "The most partitions there were in the days asked for.", minimum=1, maximum=4096
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChatSettings:
     """`tokenwire chat`."""
 
