@@ -42,6 +42,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event, log: Log) -> None
         settings.engine,
         echo=settings.echo,
         transformers=settings.transformers(lambda line: log.info("loading", line=line)),
+        upstream=settings.upstreams,
         watch=metrics.step,
     )
     await operate(engine, settings, stop, log, metrics)

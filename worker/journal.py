@@ -47,12 +47,15 @@ class Journal:
     _ids: list[int] = field(default_factory=list)
     _logprobs: list[str] = field(default_factory=list)
     _usage: tuple[int, int] = (0, 0)
+    _usage_told: bool = False
+    """An engine that asks elsewhere may learn it last; an owner before may have told it."""
     _sending: list[Append] = field(default_factory=list)
     _logged: dict[int, Append] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.upto = self.claim.upto
         self.generated = sum(len(entry.ids) for entry in self.claim.entries)
+        self._usage_told = any(entry.prompt_tokens for entry in self.claim.entries)
         for entry in self.claim.entries:
             if entry.kind is Kind.DELTA:
                 self._logged[entry.upto] = Append(
@@ -109,8 +112,9 @@ class Journal:
             self.size += len(piece.logprobs)
         self._ids.extend(piece.ids)
         self.generated += len(piece.ids)
-        if piece.prompt_tokens and not self._logged and not self._sending:
+        if piece.prompt_tokens and not self._usage_told:
             self._usage = (piece.prompt_tokens, piece.cached_tokens)
+            self._usage_told = True
 
     def end(self, reason: Reason, message: str = "") -> None:
         """Say how it is to end; the first word counts."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from shared.settings import setting
 from shared.store.contract import Leases
-from worker.engines.options import EchoOptions, TransformersOptions
+from worker.engines.options import EchoOptions, TransformersOptions, UpstreamOptions
 from worker.engines.registry import ENGINES
 
 
@@ -59,6 +59,42 @@ class WorkerSettings:
         "PREFILL_SHARE", 64, "Of them, tokens of prompts while anybody decodes.", minimum=1
     )
     threads: int = setting("THREADS", 0, "Threads of torch on a CPU; 0 leaves torch's choice.", minimum=0)
+    upstream: str = setting(
+        "UPSTREAM",
+        "",
+        "ENGINE=openai: base URLs of OpenAI-compatible servers of one model, with commas between them.",
+    )
+    upstream_key: str = setting(
+        "UPSTREAM_KEY", "", "Bearer token for them; none is sent without it.", secret=True
+    )
+    upstream_model: str = setting(
+        "UPSTREAM_MODEL", "", "Their name of the model; without it the only one that they serve."
+    )
+    upstream_slots: int = setting(
+        "UPSTREAM_SLOTS",
+        64,
+        "Requests in flight at them at once; SLOTS is not used then.",
+        minimum=1,
+        maximum=4096,
+    )
+    upstream_resume: str = setting(
+        "UPSTREAM_RESUME",
+        "auto",
+        "How an answer goes on after a worker was lost: continue behind the text, or replay and compare it.",
+        choices=("auto", "continue", "replay"),
+    )
+    upstream_silence_seconds: float = setting(
+        "UPSTREAM_SILENCE_SECONDS",
+        60.0,
+        "An upstream that says nothing for so long is given up.",
+        minimum=0.1,
+    )
+    upstream_retry_seconds: float = setting(
+        "UPSTREAM_RETRY_SECONDS",
+        20.0,
+        "How long a request is tried again while no token of it has come.",
+        minimum=0,
+    )
     name: str = setting("WORKER_NAME", "", "Name in logs and leases; empty is host and process id.")
     echo_rate: float = setting(
         "ECHO_RATE", 50.0, "Tokens per second of each echoed response; 0 is as fast as can be.", minimum=0
@@ -151,4 +187,19 @@ class WorkerSettings:
             prefill_share=self.prefill_share,
             threads=self.threads,
             say=say,
+        )
+
+    @property
+    def upstreams(self) -> UpstreamOptions:
+        """What the openai engine is made from."""
+        return UpstreamOptions(
+            urls=self.upstream,
+            key=self.upstream_key,
+            model=self.upstream_model,
+            name=self.model_name,
+            slots=self.upstream_slots,
+            context_length=self.context_length,
+            resume=self.upstream_resume,
+            silence_seconds=self.upstream_silence_seconds,
+            retry_seconds=self.upstream_retry_seconds,
         )

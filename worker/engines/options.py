@@ -53,3 +53,27 @@ class TransformersOptions:
     """Threads of torch on the CPU; 0 leaves torch's choice."""
     say: Callable[[str], None] = field(default=_silent, repr=False)
     """Gets one line per long step of the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamOptions:
+    """Which servers the openai engine asks, and how."""
+
+    urls: str
+    """Base addresses, with commas between them; ``/v1`` may be left out."""
+    key: str = field(default="", repr=False)
+    """Bearer token; empty sends none."""
+    model: str = ""
+    """The upstream's name of the model; empty is the only one it serves."""
+    name: str = ""
+    """Name under which it is served here; empty is the upstream's."""
+    slots: int = 64
+    """Requests in flight at once, over all upstreams."""
+    context_length: int = 0
+    """Prompt and generated tokens together; 0 is what the upstream says."""
+    resume: str = "auto"
+    """How an answer that is partly logged goes on: ``replay``, ``continue``, or by what the server can do."""
+    silence_seconds: float = 60.0
+    """An upstream that says nothing for so long is given up."""
+    retry_seconds: float = 20.0
+    """How long a request is tried again while no token of it has come."""

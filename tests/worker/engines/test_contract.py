@@ -6,6 +6,7 @@ import pytest
 from engines import Heard, echo_options, order, run, tiny_options
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from upstream import Asking
 
 from shared.log import Reason
 from shared.logprobs import decode, join
@@ -22,11 +23,29 @@ def loaded(tiny_model_dir):
     return load(tiny_options(tiny_model_dir))
 
 
-@pytest.fixture(params=["echo", "transformers"])
+@pytest.fixture
+def asking():
+    """Make engines that ask an upstream, and close them after the test."""
+    made = []
+
+    def make(**options):
+        made.append(Asking(**options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture(params=["echo", "transformers", "openai", "openai that replays"])
 def make(request):
     """Make a stepper with 3 slots and a context of 256 tokens."""
     if request.param == "echo":
         return lambda: EchoEngine(echo_options())
+    if request.param.startswith("openai"):
+        how = {"resume": "replay"} if "replays" in request.param else {}
+        asking = request.getfixturevalue("asking")
+        return lambda: asking(**how)
     loaded, folder = request.getfixturevalue("loaded"), request.getfixturevalue("tiny_model_dir")
     return lambda: TransformersEngine(loaded, tiny_options(folder))
 
@@ -182,10 +201,15 @@ def test_resumed_after_any_id_it_goes_on_as_undisturbed(make, sampling, stopping
         order(f"r{k}", TALK, ids=ids[:k], logged="".join(piece.text for piece in pieces[:k]), **wanted)
         for k in range(len(ids) + 1)
     ]
-    heard = run(make(), *resumed)
+    stepper = make()
+    heard = run(stepper, *resumed)
     for k, one in enumerate(resumed):
         more, later, ending = heard.answer(f"r{k}")
-        assert (one.resume_text + more, ids[:k] + later, ending) == (text, ids, reason)
+        assert (one.resume_text + more, ending) == (text, reason)
+        if isinstance(stepper, Asking):  # behind a text that ends within a token there is one more
+            assert len(ids) <= k + len(later) <= len(ids) + 1
+        else:
+            assert ids[:k] + later == ids
 
 
 def told(pieces):
@@ -269,5 +293,6 @@ def test_no_schedule_of_arrivals_and_cancels_changes_an_answer(make, data):
 
 def test_closing_lets_go_of_everything(stepper):
     run(stepper, order("a", max_tokens=100), steps=2)
+    taken = stepper.stats().steps
     stepper.close()
-    assert stepper.stats().steps == 2
+    assert stepper.stats().steps == taken >= 2
