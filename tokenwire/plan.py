@@ -38,9 +38,11 @@ class Process:
 
 
 def model_name(settings: UpSettings) -> str:
-    """Return the name under which the model is served."""
+    """Return the name under which the model is served; empty if an upstream has the word."""
     if settings.model_name:
         return settings.model_name
+    if settings.engine == "openai":
+        return ""
     if settings.engine == "echo":
         return "echo"
     if settings.model is None:

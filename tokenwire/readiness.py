@@ -92,8 +92,8 @@ async def _probe(port: int) -> tuple[int, str]:
     return int(head.split(" ", 2)[1]), body.strip()
 
 
-async def first_token(url: str, model: str, say: Say, key: str = "none") -> None:
-    """Return when the model has made a token that came out of the door.
+async def first_token(url: str, model: str | None, say: Say, key: str = "none") -> None:
+    """Return when the model, or the only one if it is None, has made a token that came out of the door.
 
     Raises CommandError if it cannot.
     """
@@ -108,7 +108,7 @@ async def first_token(url: str, model: str, say: Say, key: str = "none") -> None
         await patience.wait(f"the first token: {problem}")
 
 
-async def _try_token(url: str, model: str, key: str) -> str | None:
+async def _try_token(url: str, model: str | None, key: str) -> str | None:
     """Ask for a few tokens; return None once one has come, or what will pass by itself."""
     async with client.dial(url, key=key) as connection:
         await client.ask(connection, model, "Hi", max_output_tokens=16)

@@ -16,7 +16,17 @@ class UpSettings:
     port: int = setting("PORT", 8080, "Port of sockets, HTTP and the page.", minimum=1, maximum=65535)
     workers: int = setting("WORKERS", 1, "Worker processes.", minimum=1, maximum=64)
     gateways: int = setting("GATEWAYS", 1, "Gateway processes, all on one port.", minimum=1, maximum=64)
-    engine: str = setting("ENGINE", "transformers", "What computes.", choices=("transformers", "echo"))
+    engine: str = setting(
+        "ENGINE", "transformers", "What computes.", choices=("transformers", "openai", "echo")
+    )
+    upstream: str | None = setting(
+        "UPSTREAM",
+        None,
+        "ENGINE=openai: base URLs of OpenAI-compatible servers of one model, with commas between them.",
+    )
+    upstream_model: str | None = setting(
+        "UPSTREAM_MODEL", None, "Their name of the model; without it the only one that they serve."
+    )
     model: str | None = setting(
         "MODEL", None, "Folder or hub id of the model; SmolLM2-135M-Instruct without it."
     )

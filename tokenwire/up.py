@@ -62,6 +62,10 @@ def check(settings: UpSettings) -> None:
             raise CommandError(
                 f"There is no model in {folder} (no config.json): set MODEL to a model's folder."
             )
+    if settings.engine == "openai" and not settings.upstream:
+        raise CommandError(
+            "ENGINE=openai needs to know whom to ask: set UPSTREAM, as in UPSTREAM=http://127.0.0.1:8000/v1."
+        )
     try:
         family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -143,7 +147,7 @@ async def _boot(
     await asyncio.gather(*(answers_ready(process, say) for process in processes))
     say(plan.who_comes_in(environ))
     if plan.takes_keys(environ):
-        await first_token(plan.base_url(settings), plan.model_name(settings), say, key)
+        await first_token(plan.base_url(settings), plan.model_name(settings) or None, say, key)
 
 
 async def _start_server(fleet: Fleet, folder: Path, environ: Mapping[str, str]) -> str:

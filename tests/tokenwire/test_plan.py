@@ -30,6 +30,8 @@ def test_a_models_name_is_the_one_given_or_its_own(tmp_path):
     assert model_name(UpSettings(model="owner/name")) == "owner/name"
     assert model_name(UpSettings(model=str(tmp_path / "small"))) == "small"
     assert model_name(UpSettings(engine="echo")) == "echo"
+    assert not model_name(UpSettings(engine="openai"))  # the upstream says it
+    assert model_name(UpSettings(engine="openai", model_name="mine")) == "mine"
 
 
 def test_a_folder_is_told_from_a_hub_id(tmp_path, monkeypatch):

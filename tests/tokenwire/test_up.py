@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from urllib.request import Request, urlopen
 
 import psutil
 import pytest
+from upstream import Upstream, serving
 
 from tokenwire import up as command
 from tokenwire.__main__ import main
@@ -111,6 +114,59 @@ def test_it_answers_and_leaves_nothing_behind(short_path, free_port, number):
     assert seconds < 10
     assert [pid for pid in pids(lines).values() if psutil.pid_exists(pid)] == []
     assert list((short_path / "t").iterdir()) == []
+
+
+class Parrot(threading.Thread):
+    """An upstream that is served from a thread."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.upstream = Upstream()
+        self.listens, self._over = threading.Event(), None
+        self._loop = asyncio.new_event_loop()
+
+    def run(self):
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self):
+        self._over = asyncio.Event()
+        async with serving(self.upstream):
+            self.listens.set()
+            await self._over.wait()
+
+    def __enter__(self):
+        self.start()
+        assert self.listens.wait(DEADLINE)
+        return self.upstream
+
+    def __exit__(self, *_):
+        self._loop.call_soon_threadsafe(self._over.set)
+        self.join(DEADLINE)
+
+
+def test_in_front_of_an_upstream_its_model_is_served_as_it_is_called_there(short_path, free_port):
+    with (
+        Parrot() as upstream,
+        started(short_path, free_port, ENGINE="openai", UPSTREAM=upstream.url, UPSTREAM_KEY="k") as process,
+    ):
+        told_until(process, "^ready ")
+        answer = chat(free_port)
+        assert (answer.returncode, answer.stdout.split()) == (0, ["one", "two", "three"] * 6 + ["one", "two"])
+        assert upstream.asked[-1].body["model"] == "parrot"
+        assert upstream.asked[-1].headers["authorization"] == "Bearer k"
+        assert stopped(process)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("upstream", "sentence"),
+    [("", "set UPSTREAM, as in"), ("http://127.0.0.1:1/v1", "cannot be reached")],
+)
+def test_an_upstream_that_is_not_there_is_said_with_what_to_do(short_path, free_port, upstream, sentence):
+    with started(short_path, free_port, ENGINE="openai", UPSTREAM=upstream) as process:
+        said, _ = process.communicate(timeout=DEADLINE)
+    assert process.returncode != 0
+    assert sentence in said
 
 
 def test_two_of_each_share_one_port_and_a_killed_one_comes_back(short_path, free_port):

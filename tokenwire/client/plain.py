@@ -25,9 +25,13 @@ def dial(url: str, key: str) -> connect:
 
 
 async def ask(
-    connection: ClientConnection, model: str, prompt: str, max_output_tokens: int, temperature: float = 1.0
+    connection: ClientConnection,
+    model: str | None,
+    prompt: str,
+    max_output_tokens: int,
+    temperature: float = 1.0,
 ) -> None:
-    """Ask for a response."""
+    """Ask for a response; without a model it is the only one served."""
     await connection.send(
         json.dumps(
             {

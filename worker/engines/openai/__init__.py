@@ -2,5 +2,5 @@
 
 ``body`` (what is asked), ``answer`` (what comes back), ``refusal`` (what a refusal means) and ``pool`` (which
 server is asked) are pure; ``client`` and ``discovery`` speak HTTP, ``engine`` puts them together.
-docs/adr/0008-what-an-upstream-promises.md says what an upstream's answer promises and what it cannot.
+docs/adr/0009-what-an-upstream-promises.md says what an upstream's answer promises and what it cannot.
 """
