@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from shared.settings import SettingsError
 from tokenwire.audit.command import add_to as add_audit
@@ -13,12 +14,18 @@ from tokenwire.audit.command import command_audit
 from tokenwire.chat import add_to as add_chat
 from tokenwire.chat import command_chat
 from tokenwire.errors import REFUSED, CommandError
+from tokenwire.hands import add_one, add_ps, command_ps, command_stop, command_tail
 from tokenwire.keys import add_to as add_keys
 from tokenwire.keys import command_keys
+from tokenwire.top import add_to as add_top
+from tokenwire.top import command_top
 from tokenwire.up import add_to as add_up
 from tokenwire.up import command_up
 from tokenwire.usage import add_to as add_usage
 from tokenwire.usage import command_usage
+
+if TYPE_CHECKING:
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no other name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,10 +56,27 @@ def _parser() -> argparse.ArgumentParser:
     usage = commands.add_parser("usage", help="show what each principal has used")
     usage.set_defaults(command=command_usage)
     add_usage(usage)
+    _add_oversight(commands)
     audit = commands.add_parser("audit", help="strike at a real fleet, and prove that nothing is lost")
     audit.set_defaults(command=command_audit)
     add_audit(audit)
     return parser
+
+
+def _add_oversight(commands: _Commands) -> None:
+    """Add the commands of the person who runs the system."""
+    top = commands.add_parser("top", help="watch gateways, workers, tokens per second and latency")
+    top.set_defaults(command=command_top)
+    add_top(top)
+    ps = commands.add_parser("ps", help="list the responses that have not ended")
+    ps.set_defaults(command=command_ps)
+    add_ps(ps)
+    stop = commands.add_parser("stop", help="end one response at once, whoever asked for it")
+    stop.set_defaults(command=command_stop)
+    add_one(stop)
+    tail = commands.add_parser("tail", help="see one response being written, from its beginning")
+    tail.set_defaults(command=command_tail)
+    add_one(tail)
 
 
 if __name__ == "__main__":

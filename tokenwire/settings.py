@@ -71,6 +71,18 @@ class UsageSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OversightSettings:
+    """`tokenwire top`, `ps`, `stop` and `tail`."""
+
+    redis_url: str = setting(
+        "REDIS_URL", "redis://127.0.0.1:6379", "The store of the gateways, as they know it.", secret=True
+    )
+    partitions: int = setting(
+        "PARTITIONS", 1, "Hash tags of responses; as in all processes.", minimum=1, maximum=4096
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChatSettings:
     """`tokenwire chat`."""
 

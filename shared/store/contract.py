@@ -141,6 +141,8 @@ class Announced:
 
     info: WorkerInfo
     alive: bool
+    until: float = 0.0
+    """When its lease ends, server seconds: grows by what passed between two announcements."""
 
 
 class GatewayInfo(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -170,6 +172,8 @@ class AnnouncedGateway:
 
     info: GatewayInfo
     alive: bool
+    until: float = 0.0
+    """When its lease ends, server seconds: grows by what passed between two announcements."""
 
 
 # ---- replies to workers --------------------------------------------------------------------------

@@ -198,7 +198,7 @@ class RedisGatewayStore:
         """Return all announced gateways, also lately dead ones."""
         now, values = await self._announcements(keys.GATEWAYS)
         entries = [msgspec.json.decode(value, type=_GatewayAnnouncement) for value in values]
-        return [AnnouncedGateway(entry.info, alive=now < entry.until) for entry in entries]
+        return [AnnouncedGateway(entry.info, now < entry.until, entry.until) for entry in entries]
 
     async def announce(self, info: GatewayInfo) -> None:
         """Make this gateway known for a lease."""
@@ -278,7 +278,7 @@ class _GatewayAnnouncement(msgspec.Struct, frozen=True, array_like=True):
 def announced(raw: bytes, now: float) -> Announced:
     """Read an announcement; ``now`` is the server's time in seconds."""
     entry = msgspec.json.decode(raw, type=_Announcement)
-    return Announced(entry.info, alive=now < entry.until)
+    return Announced(entry.info, now < entry.until, entry.until)
 
 
 def _median_seconds(times: Sequence[Any]) -> float | None:

@@ -278,12 +278,12 @@ class MemoryGatewayStore:
     async def workers(self) -> Sequence[Announced]:
         """Return all announced workers."""
         now = self._server.now()
-        return [Announced(info, alive=now < until) for until, info in self._server.workers.values()]
+        return [Announced(info, now < until, until) for until, info in self._server.workers.values()]
 
     async def gateways(self) -> Sequence[AnnouncedGateway]:
         """Return all announced gateways."""
         now = self._server.now()
-        return [AnnouncedGateway(info, alive=now < until) for until, info in self._server.gateways.values()]
+        return [AnnouncedGateway(info, now < until, until) for until, info in self._server.gateways.values()]
 
     async def announce(self, info: GatewayInfo) -> None:
         """Make this gateway known."""
