@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import msgspec
 from msgspec import UNSET
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Match, Mount, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
 
 from gateway import openapi
 from gateway.admission import Accepted, refusal
+from gateway.answers import (
+    AnyMethod,
+    Handler,
+    broken,
+    document,
+    error_answer,
+    failed,
+    json_answer,
+    methods_of,
+    nobody_there,
+)
 from gateway.attachment import Attachment, Reader
 from gateway.auth import TICKET_SECONDS
 from gateway.chunks import CHAT, TEXT, Chunks, Form, whole
@@ -33,6 +42,7 @@ from gateway.models import Models, fingerprint, listing
 from gateway.page import Page
 from gateway.page_times import PageTimes
 from gateway.principal import Credential, Principal
+from gateway.requests import body_of, last_event_of, principal_of, response_id_of
 from gateway.response import response_object, snapshot
 from gateway.retry import repeated
 from gateway.streams import (
@@ -44,13 +54,11 @@ from gateway.streams import (
     Shape,
     StreamReader,
     WholeResponse,
-    refused,
 )
 from gateway.times import Viewing
 from gateway.visit import Visit
 from gateway.wire import (
     Replay,
-    is_response_id,
     parse_chat,
     parse_completion,
     parse_create,
@@ -58,11 +66,6 @@ from gateway.wire import (
     parse_ticket,
 )
 from shared.store.contract import Followed, GatewayStore, Refused, StoreUnavailable
-
-BODY_BYTES = 256 * 1024
-BODY_SECONDS = 10.0
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(slots=True)
@@ -91,17 +94,17 @@ class Http:
             Route("/v1/completions", self._guarded(self.complete), methods=["POST"]),
             Route("/v1/page/times", self._guarded(self.take_page_times), methods=["POST"]),
             Route("/v1/ws-tickets", self._guarded(self.issue_ticket), methods=["POST"]),
-            Route(openapi.PATH, _document(openapi.render().encode())),
-            Route("/v1/{rest:path}", _AnyMethod(self._guarded(self.nothing))),
+            Route(openapi.PATH, document(openapi.render().encode())),
+            Route("/v1/{rest:path}", AnyMethod(self._guarded(self.nothing))),
             Mount("/", self.page),
         ]
         return Starlette(
             routes=routes,
             exception_handlers={
                 RefusedError: self._refused,
-                HTTPException: _failed,
-                ClientDisconnect: _nobody_there,
-                Exception: _broken,
+                HTTPException: failed,
+                ClientDisconnect: nobody_there,
+                Exception: broken,
             },
         )
 
@@ -109,14 +112,14 @@ class Http:
 
     async def list_models(self, _: Request) -> Response:
         """``GET /v1/models``."""
-        return _json(listing(self.models.announced))
+        return json_answer(listing(self.models.announced))
 
     async def show_model(self, request: Request) -> Response:
         """``GET /v1/models/{model}``."""
         data = listing(self.models.announced)["data"]
         for model in data if isinstance(data, list) else []:
             if model["id"] == request.path_params["model"]:
-                return _json(model)
+                return json_answer(model)
         raise RefusedError(WireError(Code.MODEL_NOT_FOUND, param="model"))
 
     async def create(self, request: Request) -> Response:
@@ -133,12 +136,12 @@ class Http:
 
     async def retrieve(self, request: Request) -> Response:
         """``GET /v1/responses/{id}``: as it stands, or a stream of its events from a cursor on."""
-        response_id, principal = _response_id(request), _principal(request)
+        response_id, principal = response_id_of(request), principal_of(request)
         asked = parse_query(request.query_params.multi_items(), Replay)
         if not asked.stream:
             return await self._object(response_id, principal)
         self._refuse_if_draining()
-        cursor = _last_event(request) if asked.starting_after is UNSET else asked.starting_after
+        cursor = last_event_of(request) if asked.starting_after is UNSET else asked.starting_after
         after = -1 if cursor is None else cursor
         await self._follow(response_id, principal, after)
         if request.method == "HEAD":
@@ -153,7 +156,7 @@ class Http:
 
     async def cancel(self, request: Request) -> Response:
         """``POST /v1/responses/{id}/cancel``; of an ended response it returns that response."""
-        response_id, principal = _response_id(request), _principal(request)
+        response_id, principal = response_id_of(request), principal_of(request)
         reply = await self.desk.admission.cancel(response_id, principal.name)
         if isinstance(reply, WireError):
             raise RefusedError(reply)
@@ -161,34 +164,34 @@ class Http:
 
     async def take_page_times(self, request: Request) -> Response:
         """``POST /v1/page/times``: what people felt, as the page measured it."""
-        self.page_times.take(await _body(request), _principal(request).name, self.desk.clock())
+        self.page_times.take(await body_of(request), principal_of(request).name, self.desk.clock())
         return Response(status_code=204)
 
     async def delete(self, request: Request) -> Response:
         """``DELETE /v1/responses/{id}``: ends it if it runs, and removes all of it."""
-        response_id, principal = _response_id(request), _principal(request)
+        response_id, principal = response_id_of(request), principal_of(request)
         error = await self.desk.admission.delete(response_id, principal.name)
         if error is not None:
             raise RefusedError(error)
-        return _json({"id": response_id, "object": "response", "deleted": True})
+        return json_answer({"id": response_id, "object": "response", "deleted": True})
 
     async def list_input(self, request: Request) -> Response:
         """``GET /v1/responses/{id}/input_items``."""
-        log = await self._whole_log(_response_id(request), _principal(request))
-        return _json(
+        log = await self._whole_log(response_id_of(request), principal_of(request))
+        return json_answer(
             page_of(input_items(log.request), parse_query(request.query_params.multi_items(), Paging))
         )
 
     async def issue_ticket(self, request: Request) -> Response:
         """``POST /v1/ws-tickets``: what lets a page open one WebSocket, since it cannot send a header there."""
-        asked = parse_ticket(await _body(request))
+        asked = parse_ticket(await body_of(request))
         ticket = secrets.token_urlsafe(32)
         origin = request.headers.get("origin") or asked.origin
         try:
-            await self.entrance.doorkeeper.issue(_principal(request), ticket, origin)
+            await self.entrance.doorkeeper.issue(principal_of(request), ticket, origin)
         except StoreUnavailable:
             raise RefusedError(WireError(Code.BACKEND_UNAVAILABLE, retry_after=2)) from None
-        answer = _json({"object": "ws_ticket", "ticket": ticket, "expires_in": int(TICKET_SECONDS)})
+        answer = json_answer({"object": "ws_ticket", "ticket": ticket, "expires_in": int(TICKET_SECONDS)})
         answer.headers["Cache-Control"] = "no-store"
         return answer
 
@@ -198,14 +201,14 @@ class Http:
 
     async def nothing(self, request: Request) -> Response:
         """Answer any other path of the API, and any other method of those that are there."""
-        taken = _methods_of(request)
+        taken = methods_of(request)
         if not taken:
             raise RefusedError(WireError(Code.NOT_FOUND))
         allow = {"Allow": ", ".join(sorted({*taken, "OPTIONS"}))}
         if request.method == "OPTIONS":
             return Response(status_code=204, headers=allow)
         self.desk.metrics.rejections.labels(Code.METHOD_NOT_ALLOWED.value).inc()
-        return _error(WireError(Code.METHOD_NOT_ALLOWED), allow)
+        return error_answer(WireError(Code.METHOD_NOT_ALLOWED), allow)
 
     # ---- what they share ----
 
@@ -226,14 +229,14 @@ class Http:
     async def _refused(self, _: Request, refused: Exception) -> Response:
         error = refused.error if isinstance(refused, RefusedError) else WireError(Code.SERVER_ERROR)
         self.desk.metrics.rejections.labels(error.code.value).inc()
-        return _error(error)
+        return error_answer(error)
 
     async def _ask(self, request: Request, parse: Callable[[bytes], Asked], form: Form | None) -> Response:
         """Submit what a body asks for, and answer in the words of its API."""
         desk, asked_at = self.desk, self.desk.clock()
         self._refuse_if_draining()
-        asked = parse(await _body(request))
-        principal = _principal(request)
+        asked = parse(await body_of(request))
+        principal = principal_of(request)
         watches = bool(asked.create.stream) or not asked.create.background
         watcher = desk.hub.watcher() if watches else None
         # Clients of these APIs take a broken connection as a stop, so nothing is kept unless they ask.
@@ -294,7 +297,7 @@ class Http:
 
     async def _object(self, response_id: str, principal: Principal) -> Response:
         log = await self._whole_log(response_id, principal)
-        return _json(response_object(log.request, log.created_ms, snapshot(log.entries)))
+        return json_answer(response_object(log.request, log.created_ms, snapshot(log.entries)))
 
     async def _whole_log(self, response_id: str, principal: Principal) -> Followed:
         log = await self._follow(response_id, principal, -1)
@@ -321,99 +324,3 @@ class _Viewer:
     principal: Principal
     watcher: str
     times: Viewing
-
-
-class _AnyMethod:
-    """An endpoint that is asked whatever the method is."""
-
-    def __init__(self, handler: Handler) -> None:
-        self._handler = handler
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        answer = await self._handler(Request(scope, receive, send))
-        await answer(scope, receive, send)
-
-
-async def _body(request: Request) -> bytes:
-    """Read a body, bounded in bytes and in time."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > BODY_BYTES:
-                    raise RefusedError(WireError(Code.MESSAGE_TOO_LARGE))
-    except TimeoutError:
-        raise RefusedError(WireError(Code.REQUEST_TIMEOUT)) from None
-    return bytes(body)
-
-
-def _principal(request: Request) -> Principal:
-    """Return who asks; every handler is guarded, so somebody was let in."""
-    principal: Principal = request.state.principal
-    return principal
-
-
-def _response_id(request: Request) -> str:
-    response_id: str = request.path_params["response_id"]
-    if not is_response_id(response_id):
-        raise RefusedError(WireError(Code.RESPONSE_NOT_FOUND, param="response_id"))
-    return response_id
-
-
-def _last_event(request: Request) -> int | None:
-    """Return the number of the last event that a reconnecting client has, as it says in a header."""
-    said = request.headers.get("last-event-id")
-    if said is None:
-        return None
-    if said != "-1" and not (said.isdecimal() and len(said) <= 15):
-        raise RefusedError(WireError(Code.INVALID_REQUEST, "Last-Event-ID is a number.", "Last-Event-ID"))
-    return int(said)
-
-
-def _json(value: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
-
-
-def _document(body: bytes) -> Handler:
-    """Return a handler that shows one document to anybody."""
-
-    async def shown(_: Request) -> Response:
-        return Response(body, media_type="application/json")
-
-    return shown
-
-
-def _methods_of(request: Request) -> set[str]:
-    """Return the methods that the request's path takes, if it is one of ours."""
-    there = (
-        route
-        for route in request.app.routes
-        if isinstance(route, Route) and route.matches(request.scope)[0] is Match.PARTIAL
-    )
-    return {method for route in there for method in route.methods or ()}
-
-
-def _error(error: WireError, headers: Mapping[str, str] | None = None) -> Response:
-    response = refused(error)
-    response.headers.update(headers or {})
-    if error.code in (Code.MESSAGE_TOO_LARGE, Code.REQUEST_TIMEOUT):
-        response.headers["Connection"] = "close"  # the rest of the body is not read
-    if error.code is Code.UPGRADE_REQUIRED:
-        response.headers["Upgrade"] = "websocket"
-    return response
-
-
-async def _failed(_: Request, failure: Exception) -> Response:
-    status = failure.status_code if isinstance(failure, HTTPException) else 500
-    code = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}.get(status, Code.INVALID_REQUEST)
-    return Response(WireError(code).http(), status, media_type="application/json")
-
-
-async def _broken(_: Request, __: Exception) -> Response:
-    return _error(WireError(Code.SERVER_ERROR))
-
-
-async def _nobody_there(_: Request, __: Exception) -> Response:
-    return Response(status_code=400)  # nobody reads it

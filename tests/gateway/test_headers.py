@@ -77,26 +77,6 @@ async def test_who_sends_no_origin_gets_no_word_of_origins_but_that_they_matter(
     assert "vary" not in page.headers
 
 
-@pytest.mark.parametrize(
-    ("path", "allow"),
-    [
-        ("/v1/models", "GET, HEAD, OPTIONS"),
-        ("/v1/responses", "GET, HEAD, OPTIONS, POST"),
-        ("/v1/responses/resp_x", "DELETE, GET, HEAD, OPTIONS"),
-        ("/v1/chat/completions", "OPTIONS, POST"),
-    ],
-)
-async def test_a_path_says_which_methods_it_takes(bench, path, allow):
-    async with bench.http() as client:
-        told = await client.options(path)
-        assert (told.status_code, told.headers["allow"]) == (204, allow)
-        for method in ("PUT", "PATCH", "BREW"):
-            refused = await client.request(method, path)
-            assert (refused.status_code, refused.headers["allow"]) == (405, allow)
-            assert refused.json()["error"]["code"] == "method_not_allowed"
-        assert (await client.options("/v1/nothing")).status_code == 404
-
-
 async def test_head_is_get_without_a_body(bench):
     async with bench.http() as client:
         created = (await client.post("/v1/responses", json={"input": "x", "background": True})).json()

@@ -4,7 +4,6 @@ import json
 import pytest
 from gateway_bench import PATIENCE, in_memory, until
 
-from gateway.http import BODY_BYTES
 from shared.log import Reason, Status
 from shared.request import Message
 
@@ -132,13 +131,6 @@ async def test_several_requests_go_over_one_connection(bench):
     async with bench.http() as client:
         for _ in range(3):
             assert (await client.get("/v1/models")).status_code == 200
-
-
-async def test_a_body_too_large_is_refused(bench):
-    async with bench.http() as client:
-        answer = await client.post("/v1/responses", content=b" " * (BODY_BYTES + 1))
-        assert answer.status_code == 413
-        assert answer.json()["error"]["code"] == "message_too_large"
 
 
 async def test_a_foreign_origin_and_a_rebound_host_are_refused(bench):
