@@ -171,7 +171,12 @@ def test_a_bad_cursor_is_refused(query):
 
 
 VECTORS = json.loads((Path(__file__).parents[2] / "docs/vectors/refusals.json").read_text())["messages"]
-NEEDS_A_STORE = {"response_not_active", "response_not_found", "model_not_found"}
+NEEDS_A_STORE = {
+    "previous_response_not_found",
+    "response_not_active",
+    "response_not_found",
+    "model_not_found",
+}
 
 
 @pytest.mark.parametrize("case", VECTORS, ids=lambda case: case["name"])
