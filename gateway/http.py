@@ -38,7 +38,7 @@ from gateway.entrance import Entrance
 from gateway.errors import Code, RefusedError, WireError
 from gateway.items import Paging, input_items, page_of
 from gateway.meter import headers_of
-from gateway.models import Models, fingerprint, listing
+from gateway.models import Models, fingerprint, listing, waiting
 from gateway.page import Page
 from gateway.page_times import PageTimes
 from gateway.principal import Credential, Principal
@@ -297,7 +297,8 @@ class Http:
 
     async def _object(self, response_id: str, principal: Principal) -> Response:
         log = await self._whole_log(response_id, principal)
-        return json_answer(response_object(log.request, log.created_ms, snapshot(log.entries)))
+        body = response_object(log.request, log.created_ms, snapshot(log.entries))
+        return json_answer(body | waiting(log, self.models.announced))
 
     async def _whole_log(self, response_id: str, principal: Principal) -> Followed:
         log = await self._follow(response_id, principal, -1)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from gateway.errors import Code, WireError
-from shared.store.contract import Announced, GatewayStore, Overloaded
+from shared.store.contract import Announced, Followed, GatewayStore, Overloaded
 
 _UNMEASURED_RUN = 5.0
 """Seconds a run is taken to last before any was measured."""
@@ -35,16 +35,33 @@ def names(announced: Sequence[Announced]) -> list[str]:
 
 def overloaded(full: Overloaded, model: str, announced: Sequence[Announced]) -> WireError:
     """Say when asking again makes sense, from the measured rate."""
+    seconds = wait_seconds(full.waiting, full.median_run_seconds, model, announced)
+    if seconds is None:
+        return WireError(Code.NO_WORKER, retry_after=10)
+    return WireError(Code.OVERLOADED, retry_after=min(60, seconds))
+
+
+def wait_seconds(
+    place: int, median_run_seconds: float | None, model: str, announced: Sequence[Announced]
+) -> int | None:
+    """Say in how many seconds a request with ``place`` others before it will begin; None if nobody serves it."""
     slots = sum(
         each.info.open_slots
         for each in announced
         if each.alive and not each.info.draining and each.info.model == model
     )
     if slots == 0:
-        return WireError(Code.NO_WORKER, retry_after=10)
-    run = _UNMEASURED_RUN if full.median_run_seconds is None else full.median_run_seconds
-    seconds = math.ceil(run * (full.waiting + 1) / slots)
-    return WireError(Code.OVERLOADED, retry_after=min(60, max(1, seconds)))
+        return None
+    run = _UNMEASURED_RUN if median_run_seconds is None else median_run_seconds
+    return max(1, math.ceil(run * (place + 1) / slots))
+
+
+def waiting(log: Followed, announced: Sequence[Announced]) -> dict[str, object]:
+    """Say where a response stands in the queue; nothing once it was claimed."""
+    if log.place is None:
+        return {}
+    seconds = wait_seconds(log.place, log.median_run_seconds, log.request.model, announced)
+    return {"place": log.place, "wait_seconds": seconds}
 
 
 def fingerprint(model: str, announced: Sequence[Announced]) -> str:

@@ -122,7 +122,8 @@ def _response_object() -> Schema:
         "max_output_tokens": _nullable(_COUNT),
         "user": _nullable(_STRING),
     }
-    return {"response": _object(fields), "usage": _object(counts | details)}
+    queued = {"place": _COUNT, "wait_seconds": _nullable(_COUNT)}
+    return {"response": _object(fields, queued), "usage": _object(counts | details)}
 
 
 def _parts() -> Schema:

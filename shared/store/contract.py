@@ -68,6 +68,8 @@ class Followed:
     entries: tuple[Entry, ...]
     place: int | None
     """Requests that wait before it, while it waits."""
+    median_run_seconds: float | None = None
+    """While it waits: median of the last measured runs of its model, or None if none was measured."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,7 +156,7 @@ class RedisGatewayStore:
         head = text_of(reply[0])
         if head != "ok":
             return Refused(head)
-        _, status, last, at_epoch, created, body, place, entries = reply
+        _, status, last, at_epoch, created, body, place, entries, times = reply
         return Followed(
             request=decode(body),
             created_ms=int(created),
@@ -165,6 +165,7 @@ class RedisGatewayStore:
             epoch=int(at_epoch),
             entries=tuple(map(decode_entry, entries)),
             place=int(place) if int(place) >= 0 else None,
+            median_run_seconds=_median_seconds(times),
         )
 
     async def attend(self, watches: Sequence[Watch]) -> Sequence[Attended | None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -97,6 +98,11 @@ class MemoryServer:
         line = self.waiting(record.request.model)
         return line.index(record) if record in line else None
 
+    def median(self, model: str) -> float | None:
+        """Return the median of the model's measured runs, seconds."""
+        times = self.times.get(model)
+        return statistics.median(times) if times else None
+
     def write(self, record: _Record, entry: Entry) -> int:
         """Add an entry and publish it; return how many listened."""
         record.log.append(entry)
@@ -183,8 +189,7 @@ class MemoryGatewayStore:
             return Submitted(record.request.response_id, record.created, duplicate=True, place=place)
         waiting = len(server.waiting(request.model))
         if waiting >= bound:
-            times = sorted(server.times.get(request.model, []))
-            return Overloaded(waiting, times[len(times) // 2] if times else None)
+            return Overloaded(waiting, server.median(request.model))
         attached = {_NOBODY: now}
         if watcher is not None:
             attached[watcher] = now + round(server.leases.attachment * 1000)
@@ -240,6 +245,7 @@ class MemoryGatewayStore:
             return refused
         if watcher is not None:
             self._attach(record, watcher)
+        place = self._server.place(record)
         return Followed(
             request=record.request,
             created_ms=record.created,
@@ -247,7 +253,8 @@ class MemoryGatewayStore:
             last=record.last,
             epoch=record.epoch,
             entries=tuple(entry for entry in record.log if entry.upto > after + 1),
-            place=self._server.place(record),
+            place=place,
+            median_run_seconds=None if place is None else self._server.median(record.request.model),
         )
 
     async def attend(self, watches: Sequence[Watch]) -> Sequence[Attended | None]:

@@ -1,8 +1,10 @@
 import pytest
+from whole import request
 
 from gateway.errors import Code
-from gateway.models import choose, listing, names, overloaded
-from shared.store.contract import Announced, Overloaded, WorkerInfo
+from gateway.models import choose, listing, names, overloaded, waiting
+from shared.log import Status
+from shared.store.contract import Announced, Followed, Overloaded, WorkerInfo
 
 
 def worker(model="tiny", slots=4, *, alive=True, draining=False, reserve=0):
@@ -57,3 +59,23 @@ def test_slots_that_are_kept_for_hand_overs_are_no_capacity_of_new_requests():
 def test_overload_without_a_live_worker_says_so():
     error = overloaded(Overloaded(64, 1.0), "tiny", [worker(alive=False), worker(draining=True)])
     assert (error.code, error.retry_after) == (Code.NO_WORKER, 10)
+
+
+def followed(place, median=None):
+    return Followed(request(model="tiny"), 0, Status.QUEUED, 1, 0, (), place, median)
+
+
+@pytest.mark.parametrize(
+    ("place", "median", "seconds"), [(0, 8.0, 2), (3, 8.0, 8), (0, 0.1, 1), (1, None, 3)]
+)
+def test_who_waits_is_told_its_place_and_when_it_is_likely_to_begin(place, median, seconds):
+    announced = [worker(slots=4), worker("other", slots=100)]
+    assert waiting(followed(place, median), announced) == {"place": place, "wait_seconds": seconds}
+
+
+def test_a_place_without_a_worker_has_no_time():
+    assert waiting(followed(2, 1.0), [worker(alive=False)]) == {"place": 2, "wait_seconds": None}
+
+
+def test_who_was_claimed_has_no_place():
+    assert waiting(followed(None), [worker()]) == {}

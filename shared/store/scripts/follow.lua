@@ -2,7 +2,7 @@
 -- Attach, resume, repair and look for the ending: one round trip.
 -- KEYS  the first five of common.lua
 -- ARGV  1 id  2 principal  3 watcher ('' = do not attach)  4 attachment ms  5 next number  6 cursor epoch or ''
--- reply {'ok', status, last, epoch, created, body, place or -1, entries oldest first}
+-- reply {'ok', status, last, epoch, created, body, place or -1, entries oldest first, run times if it waits}
 --       | {'unknown'} | {'gone'} | {'behind'} | {'reset'} | {'out_of_range'}
 local id, next_number = ARGV[1], tonumber(ARGV[5])
 local cursor = tonumber(ARGV[6])
@@ -34,4 +34,5 @@ if cursor and next_number > 4 and covering ~= cursor then return {'reset'} end
 
 if ARGV[3] ~= '' then redis.call('ZADD', ATTACHED, int(clock() + tonumber(ARGV[4])), ARGV[3]) end
 local place = redis.call('ZRANK', WAITING, id) or -1
-return {'ok', status, last, int(epoch), created, body, place, entries}
+local times = place < 0 and {} or redis.call('LRANGE', TIMES, 0, -1)
+return {'ok', status, last, int(epoch), created, body, place, entries, times}

@@ -128,6 +128,24 @@ async def test_the_place_counts_who_waits_before(bench: Bench):
     assert places == [0, 1, 2]
 
 
+async def test_who_waits_learns_its_place_and_the_median_run_time_until_it_is_claimed(bench: Bench):
+    worker = await bench.worker()
+    requests = [bench.request(response_id=new_response_id(0)) for _ in range(3)]
+    for request in requests:
+        await bench.gateway.submit(request, None, 64)
+
+    async def standing() -> list[tuple[int | None, bool]]:
+        replies = [await bench.gateway.follow(one.response_id, "alice", None, -1, None) for one in requests]
+        assert all(isinstance(reply, Followed) for reply in replies)
+        return sorted((-1 if r.place is None else r.place, r.median_run_seconds is not None) for r in replies)
+
+    assert await standing() == [(0, False), (1, False), (2, False)]
+    first = await bench.claimed(worker)
+    assert await standing() == [(-1, False), (0, False), (1, False)]
+    await worker.finish(first, first.upto, Reason.STOP)
+    assert await standing() == [(-1, False), (0, True), (1, True)]
+
+
 # ---- claim ---------------------------------------------------------------------------------------
 
 
