@@ -24,7 +24,8 @@ QUIET_SECONDS = 30.0
 """A socket that is silent for so long in mid-answer is replaced."""
 
 _DRAW = random.SystemRandom()
-_TROUBLE = (OSError, TimeoutError, InvalidHandshake, EOFError)
+_TROUBLE = (OSError, TimeoutError, InvalidHandshake, ConnectionClosed, EOFError)
+"""What a connection that does not come about raises; one that is reset at once is ConnectionClosed."""
 
 
 def stream(  # noqa: PLR0913 - each is an option of its own

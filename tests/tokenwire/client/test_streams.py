@@ -7,8 +7,9 @@ import pytest
 from cutting import cutting
 from stack import running_stack
 from websockets.asyncio.server import serve
+from websockets.exceptions import ConnectionClosedError
 
-from tokenwire.client import Failed, Lost, Refused, StreamError, Unreachable, stream
+from tokenwire.client import Failed, Lost, Refused, StreamError, Unreachable, stream, streams
 from tokenwire.client.wire import socket_url
 
 TEXT = "one two three four five "
@@ -92,6 +93,25 @@ async def test_nobody_there_is_told_when_patience_is_over(free_port, how):
     answer = asked(f"http://127.0.0.1:{free_port}", patience=0.3)
     with pytest.raises(Unreachable):
         await read(answer, how)
+
+
+@pytest.mark.parametrize("how", ["sync", "async"])
+async def test_a_connection_reset_before_its_handshake_is_another_try(stack, how, monkeypatch):
+    tries = []
+
+    def reset_once(connect):
+        def connected(*arguments, **options):
+            tries.append(connect)
+            if len(tries) == 1:
+                raise ConnectionClosedError(None, None)  # whether it comes to this is a race in the library
+            return connect(*arguments, **options)
+
+        return connected
+
+    name = f"connect_{how}"
+    monkeypatch.setattr(streams, name, reset_once(getattr(streams, name)))
+    assert await read(asked(stack.url, 10), how) == TEXT * 2
+    assert len(tries) == 2
 
 
 @pytest.mark.parametrize("how", ["sync", "async"])
