@@ -100,6 +100,10 @@ def set_a_value_that_is_refused(objects):
     settings(objects, "worker")["SLOTS"] = "many"
 
 
+def tell_a_secret(objects):
+    settings(objects, "gateway")["API_KEYS"] = "alice:0123456789012345678901234"
+
+
 def let_the_leases_differ(objects):
     settings(objects, "worker")["LEASE_SECONDS"] = "5"
 
@@ -207,6 +211,7 @@ def forget_the_scalers_password(objects):
         (scrape_another_path, rules.ports_exist, "not at /metric"),
         (set_what_is_no_setting, rules.settings_are_known, "DRAIN_SECOND is no setting"),
         (set_a_value_that_is_refused, rules.settings_are_known, "SLOTS must be a whole number"),
+        (tell_a_secret, rules.settings_are_known, "API_KEYS is a secret"),
         (let_the_leases_differ, rules.settings_agree, "lease_seconds differs"),
         (listen_on_another_port, rules.settings_agree, "PROBE_PORT 9999"),
         (forget_a_probe, rules.are_probed, "startupProbe is missing"),

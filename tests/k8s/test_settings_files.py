@@ -11,11 +11,8 @@ from manifests import K8S
 from shared.settings import settings_of, table
 
 FILES = {"gateway": K8S / "base/gateway.env", "worker": K8S / "worker/worker.env"}
-ELSEWHERE = {
-    "gateway": {"REDIS_URL", "API_KEYS", "PAGE_DIR"},
-    "worker": {"REDIS_URL", "WORKER_NAME", "MODEL_CACHE"},
-}
-"""What comes from a Secret, from the pod, or from the image."""
+ELSEWHERE = {"gateway": {"PAGE_DIR"}, "worker": {"WORKER_NAME", "MODEL_CACHE"}}
+"""What comes from the pod, or from the image; what is secret comes from a Secret."""
 
 
 def lines(text):
@@ -31,7 +28,8 @@ def defaults(tier):
 
 def missing(tier, text):
     """The lines that would have to be added."""
-    named = {name for name, _, _ in lines(text)} | ELSEWHERE[tier]
+    secret = {setting.env for _, _, setting, _ in settings_of(SETTINGS[tier]) if setting.secret}
+    named = {name for name, _, _ in lines(text)} | ELSEWHERE[tier] | secret
     return [f"# {name}={value}" for name, value in defaults(tier).items() if name not in named]
 
 
@@ -65,4 +63,4 @@ def test_no_line_sets_what_is_the_default_anyway(tier):
 
 def test_a_new_setting_is_asked_for():
     text = FILES["worker"].read_text().replace("# SLOTS=8\n", "")
-    assert missing("worker", text) == ["# SLOTS=8"]
+    assert "# SLOTS=8" in missing("worker", text)

@@ -21,6 +21,7 @@ from manifests import (
     name_of,
     named,
     of_kind,
+    open_variables,
     pod_of,
     port_of,
     secrets,
@@ -228,10 +229,19 @@ def settings_are_known(objects: list[Manifest]) -> Iterator[str]:
             given = environment(objects, container)
             known = {setting.env for _, _, setting, _ in settings_of(kind)}
             yield from (f"{name_of(each)}: {name} is no setting" for name in given.keys() - known)
+            yield from (f"{name_of(each)}: {name} is a secret" for name in _told(objects, container, kind))
             try:
                 read(kind, given)
             except SettingsError as error:
                 yield from (f"{name_of(each)}: {problem}" for problem in error.problems)
+
+
+def _told(objects: list[Manifest], container: Manifest, kind: type[Any]) -> Iterator[str]:
+    """The secret settings that stand where anybody may read them, and are more than an address."""
+    secret = {setting.env for _, _, setting, _ in settings_of(kind) if setting.secret}
+    for name, value in open_variables(objects, container).items():
+        if name in secret and not (name == "REDIS_URL" and "@" not in value):
+            yield name
 
 
 def settings_agree(objects: list[Manifest]) -> Iterator[str]:

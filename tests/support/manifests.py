@@ -128,10 +128,20 @@ def port_of(container: Manifest, port: int | str) -> int | None:
 
 def environment(objects: list[Manifest], container: Manifest) -> dict[str, str]:
     """The variables that a container starts with; what comes from a Secret is read from ours."""
+    return _from_maps(objects, container) | dict(_variables(container))
+
+
+def open_variables(objects: list[Manifest], container: Manifest) -> dict[str, str]:
+    """Those of them whose values stand in the manifests."""
+    plain = {each["name"]: each["value"] for each in container.get("env", []) if "value" in each}
+    return _from_maps(objects, container) | plain
+
+
+def _from_maps(objects: list[Manifest], container: Manifest) -> dict[str, str]:
     found: dict[str, str] = {}
     for source in container.get("envFrom", []):
         found |= named(objects, "ConfigMap", source["configMapRef"]["name"]).get("data", {})
-    return found | dict(_variables(container))
+    return found
 
 
 def _variables(container: Manifest) -> Iterator[tuple[str, str]]:
