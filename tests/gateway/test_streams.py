@@ -1,6 +1,7 @@
 import asyncio
 import json
 
+import pytest
 from gateway_bench import assert_goes_on, dialled, in_memory, slow_socket, until
 
 from gateway import streams
@@ -86,17 +87,27 @@ async def test_a_stalled_server_sent_stream_costs_bounded_bytes_that_the_metrics
         assert not bench.server.records[claim.response_id].status.terminal
 
 
-async def test_a_stalled_server_sent_stream_is_cut(monkeypatch):
+CREATE = (b"/v1/responses", b'{"input":"x","stream":true}')
+CHAT = (b"/v1/chat/completions", b'{"messages":[{"role":"user","content":"x"}],"stream":true}')
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"), [(CREATE, Status.RUNNING), (CHAT, Status.CANCELLED)], ids=["events", "chunks"]
+)
+async def test_a_stalled_server_sent_stream_is_cut_and_ended_if_it_cannot_be_resumed(
+    monkeypatch, asked, status
+):
     monkeypatch.setattr(streams, "PATIENCE", 0.2)
+    path, body = asked
     async with in_memory() as bench:
         raw = slow_socket(bench.gateway.port)
         async with dialled(bench, sock=raw, limit=1024) as (_, writer):
-            body = b'{"input":"x","stream":true}'
-            head = b"POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n"
-            writer.write(head % len(body) + body)
+            head = b"POST %b HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n"
+            writer.write(head % (path, len(body)) + body)
             claim = await bench.hand.claim()
             writer.transport.pause_reading()
             await bench.hand.say(claim, *["x" * 1000] * 6000)
             await until(lambda: bench.metric("slow_client_closes_total") == 1)
             await until(lambda: not list(bench.gateway.hub.attachments))
             assert bench.metric("connections", door="sse") == 0
+        await until(lambda: bench.server.records[claim.response_id].status is status)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import transformers
@@ -36,10 +38,10 @@ def engine(loaded, tiny_model_dir):
     return TransformersEngine(loaded, tiny_options(tiny_model_dir))
 
 
-def generated_apart(folder, tokenizer, text, max_new_tokens):
+def generated_apart(folder, tokenizer, text, max_new_tokens, *, raw=False):
     """Return what the library's own loop generates: ids, and their text without special tokens."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    prompt = encode(tokenizer, [Message("user", text)])
+    prompt = list(tokenizer(text)["input_ids"]) if raw else encode(tokenizer, [Message("user", text)])
     ids = model.generate(
         torch.tensor([prompt]),
         attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
@@ -93,6 +95,15 @@ def test_penalties_and_logprobs_are_those_of_a_plain_loop(engine, tiny_model_dir
         ]
         assert len(told) == len(ids) - (ids[-1] == 1)  # of the end token nothing is told
     assert any(heard.ids(f"r{n}") != free.ids(f"r{n}") for n in range(len(TEXTS)))
+
+
+def test_a_raw_prompt_is_gone_on_from_as_generate_does(engine, tiny_model_dir):
+    heard = run(
+        engine, *(replace(order(f"r{n}", text, max_tokens=20), raw=True) for n, text in enumerate(TEXTS))
+    )
+    for n, text in enumerate(TEXTS):
+        apart = generated_apart(tiny_model_dir, engine._loaded.tokenizer, text, 20, raw=True)
+        assert (heard.ids(f"r{n}"), heard.text(f"r{n}")) == apart
 
 
 def test_slots_with_holes_between_them_are_computed_alike(engine):
