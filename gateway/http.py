@@ -66,6 +66,7 @@ from gateway.wire import (
     parse_ticket,
 )
 from shared.store.contract import Followed, GatewayStore, Refused, StoreUnavailable
+from shared.store.link import ServerError
 
 
 @dataclass(slots=True)
@@ -191,6 +192,10 @@ class Http:
             await self.entrance.doorkeeper.issue(principal_of(request), ticket, origin)
         except StoreUnavailable:
             raise RefusedError(WireError(Code.BACKEND_UNAVAILABLE, retry_after=2)) from None
+        except ServerError as error:
+            if not error.out_of_memory:
+                raise
+            raise RefusedError(WireError(Code.STORAGE_FULL)) from None
         answer = json_answer({"object": "ws_ticket", "ticket": ticket, "expires_in": int(TICKET_SECONDS)})
         answer.headers["Cache-Control"] = "no-store"
         return answer

@@ -18,6 +18,7 @@ from shared.settings import read
 from shared.store.access import Access, RedisAccess
 from shared.store.connect import connect
 from shared.store.contract import StoreUnavailable
+from shared.store.link import ServerError
 from tokenwire.errors import FAILED, CommandError
 from tokenwire.options import add_options, environ_with
 from tokenwire.settings import KeysSettings
@@ -71,6 +72,8 @@ def with_access(redis_url: str, work: Work) -> int:
             await work(RedisAccess(link))
         except StoreUnavailable as problem:
             raise CommandError(f"{problem}. Name the store with --redis-url.", FAILED) from None
+        except ServerError as problem:
+            raise CommandError(f"The store refuses: {problem}.", FAILED) from None
         finally:
             await link.close()
 

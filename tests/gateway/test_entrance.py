@@ -331,3 +331,20 @@ async def test_who_is_inside_stays_while_the_store_is_away():
     )
     assert principal.name == "bob"
     assert await entrance.doorkeeper.still(principal)
+
+
+async def test_where_the_store_is_full_there_is_no_ticket_and_a_key_can_still_be_revoked(valkey):
+    async with guarded(valkey) as ([bench], access), bench.http() as http:
+        key = await make_key(access, "alice")
+        assert (await http.get("/v1/models", headers=bearer(key.text))).status_code == 200
+        link = Link.to(valkey)
+        try:
+            await link.command("CONFIG", "SET", "maxmemory", "1")
+            answer = await http.post("/v1/ws-tickets", headers=bearer(key.text))
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage_full")
+            assert await access.revoke_key(key.id)
+        finally:
+            await link.command("CONFIG", "SET", "maxmemory", "0")
+            await link.close()
+        await until(lambda: bench.gateway._entrance.doorkeeper._keys._cache.get(key.id) is None)
+        assert (await http.get("/v1/models", headers=bearer(key.text))).status_code == 401

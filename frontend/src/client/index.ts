@@ -4,7 +4,14 @@ export type { Answer, Ask, Outcome, Phase } from "./answer.ts";
 export { backoff, judge, type Verdict } from "./closing.ts";
 export * from "./events.ts";
 export { reduce } from "./machine.ts";
-export { newKey, responsesUrl, StreamClient, type StreamClientOptions, type Surroundings } from "./socket.ts";
+export {
+  newKey,
+  responsesUrl,
+  StreamClient,
+  type StreamClientOptions,
+  type Surroundings,
+  Unauthorised,
+} from "./socket.ts";
 export {
   type Effect,
   type Event,

@@ -7,7 +7,7 @@ import { type Effect, type Event, INITIAL, type State, wakeAt } from "./state.ts
 
 /** What the shell needs of the world; the defaults are the browser's. */
 export interface Surroundings {
-  open(url: string): WebSocket;
+  open(url: string, protocols: string[]): WebSocket;
   now(): number;
   random(): number;
 }
@@ -19,11 +19,22 @@ export interface StreamClientOptions {
   readonly onChange: (state: State) => void;
   /** Called with each event that the answer took, once and in order, and when it came. */
   readonly onTaken?: (event: ResponseEvent, now: number) => void;
+  /**
+   * Fetches a ticket for each new socket, where the server asks for a credential (`POST /v1/ws-tickets`).  One that
+   * fails counts as a lost link and is tried again; reject with `Unauthorised` where that is no use.
+   */
+  readonly ticket?: () => Promise<string>;
   readonly surroundings?: Surroundings;
 }
 
+/** The server lets this page in no more, whatever it tries. */
+export class Unauthorised extends Error {}
+
+const PROTOCOL = "tokenwire.v1";
+const TICKET = "tokenwire.ticket.";
+
 const BROWSER: Surroundings = {
-  open: (url) => new WebSocket(url),
+  open: (url, protocols) => new WebSocket(url, protocols),
   now: () => performance.now(),
   random: () => Math.random(),
 };
@@ -33,15 +44,19 @@ export class StreamClient {
   readonly #url: string;
   readonly #onChange: (state: State) => void;
   readonly #onTaken: (event: ResponseEvent, now: number) => void;
+  readonly #ticket: (() => Promise<string>) | undefined;
   readonly #world: Surroundings;
   readonly #sockets = new Map<number, WebSocket>();
+  /** Links whose ticket is on its way. */
+  readonly #awaited = new Set<number>();
   #state: State = INITIAL;
   #timer: { readonly at: number; readonly handle: ReturnType<typeof setTimeout> } | undefined;
 
-  constructor({ url, onChange, onTaken = () => {}, surroundings = BROWSER }: StreamClientOptions) {
+  constructor({ url, onChange, onTaken = () => {}, ticket, surroundings = BROWSER }: StreamClientOptions) {
     this.#url = url;
     this.#onChange = onChange;
     this.#onTaken = onTaken;
+    this.#ticket = ticket;
     this.#world = surroundings;
   }
 
@@ -99,12 +114,30 @@ export class StreamClient {
       case "close":
         this.#sockets.get(effect.link)?.close(1000);
         this.#sockets.delete(effect.link);
+        this.#awaited.delete(effect.link);
         break;
     }
   }
 
   #connect(link: number): void {
-    const socket = this.#world.open(this.#url);
+    if (this.#ticket === undefined) {
+      this.#open(link, []);
+      return;
+    }
+    this.#awaited.add(link);
+    this.#ticket().then(
+      (ticket) => {
+        if (this.#awaited.delete(link)) this.#open(link, [PROTOCOL, TICKET + ticket]);
+      },
+      (reason: unknown) => {
+        const code = reason instanceof Unauthorised ? 1008 : 1006;
+        if (this.#awaited.delete(link)) this.#dispatch({ type: "closed", link, code });
+      },
+    );
+  }
+
+  #open(link: number, protocols: string[]): void {
+    const socket = this.#world.open(this.#url, protocols);
     this.#sockets.set(link, socket);
     socket.onopen = () => this.#dispatch({ type: "opened", link });
     socket.onmessage = ({ data }) => this.#dispatch({ type: "received", link, event: decode(data) });

@@ -5,6 +5,7 @@ import {
   type State,
   StreamClient,
   type StreamClientOptions,
+  Unauthorised,
 } from "../../src/client/index.ts";
 import { ID, logOf } from "./wire.ts";
 
@@ -18,9 +19,11 @@ class FakeSocket {
   onmessage: ((event: { data: unknown }) => void) | null = null;
   onclose: ((event: { code: number }) => void) | null = null;
   readonly url: string;
+  readonly protocols: string[];
 
-  constructor(url: string) {
+  constructor(url: string, protocols: string[]) {
     this.url = url;
+    this.protocols = protocols;
   }
 
   send(data: string): void {
@@ -39,14 +42,18 @@ class FakeSocket {
 const sockets: FakeSocket[] = [];
 const states: State[] = [];
 
-function client(onTaken?: StreamClientOptions["onTaken"]): StreamClient {
+function client(
+  onTaken?: StreamClientOptions["onTaken"],
+  ticket?: StreamClientOptions["ticket"],
+): StreamClient {
   return new StreamClient({
     url: "ws://host/v1/responses",
     onChange: (state) => states.push(state),
     ...(onTaken === undefined ? {} : { onTaken }),
+    ...(ticket === undefined ? {} : { ticket }),
     surroundings: {
-      open: (url) => {
-        const socket = new FakeSocket(url);
+      open: (url, protocols) => {
+        const socket = new FakeSocket(url, protocols);
         sockets.push(socket);
         return socket as unknown as WebSocket;
       },
@@ -99,6 +106,49 @@ describe("StreamClient", () => {
     expect(newest().sent).toMatchObject([{ type: "response.resume", response_id: ID, starting_after: 4 }]);
     newest().say(...LOG.slice(5));
     expect(stream.state.answer?.text).toBe("abc");
+  });
+
+  test("shows a new ticket to every socket, and none where none is needed", async () => {
+    let tickets = 0;
+    const stream = client(undefined, () => Promise.resolve(`t${++tickets}`));
+    stream.ask({ input: "Hello" });
+    expect(sockets).toHaveLength(0);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(newest().protocols).toEqual(["tokenwire.v1", "tokenwire.ticket.t1"]);
+    newest().onopen?.();
+    newest().say(...LOG.slice(0, 5));
+    newest().onclose?.({ code: 1006 });
+    await vi.runOnlyPendingTimersAsync();
+    expect(newest().protocols).toEqual(["tokenwire.v1", "tokenwire.ticket.t2"]);
+    newest().onopen?.();
+    newest().say(...LOG.slice(5));
+    expect(stream.state.answer?.text).toBe("abc");
+    client().ask({ input: "Hello" });
+    expect(newest().protocols).toEqual([]);
+  });
+
+  test("asks again for a ticket that could not be had, and gives up where it is no use", async () => {
+    const answers = [new Error("offline"), new Unauthorised("signed out")];
+    const stream = client(undefined, () => Promise.reject(answers.shift()));
+    stream.ask({ input: "Hello" });
+    await vi.advanceTimersByTimeAsync(0);
+    expect(stream.state.link.kind).toBe("waiting");
+    await vi.runOnlyPendingTimersAsync();
+    expect(answers).toHaveLength(0);
+    expect(sockets).toHaveLength(0);
+    expect(JSON.stringify(stream.state.answer)).toContain("no longer authorised");
+  });
+
+  test("a ticket that comes too late opens nothing", async () => {
+    const late: ((ticket: string) => void)[] = [];
+    const stream = client(undefined, () => new Promise((resolve) => late.push(resolve)));
+    stream.ask({ input: "Hello" });
+    await vi.advanceTimersByTimeAsync(120_000);
+    expect(late.length).toBeGreaterThan(1);
+    late[0]?.("t1");
+    await vi.advanceTimersByTimeAsync(0);
+    expect(sockets).toHaveLength(0);
+    expect(stream.state.link.kind).not.toBe("idle");
   });
 
   test("a socket that it left is closed, and not heard any more", () => {
