@@ -2,6 +2,7 @@
 
 import json
 from itertools import zip_longest
+from pathlib import Path
 
 import pytest
 from conformance_kit import described
@@ -56,6 +57,18 @@ def stream_of(form, entries, *, usage=False, scored=False):
         else:
             out += b"".join(chunks.events(item))
     return out
+
+
+VECTORS = Path(__file__).parents[2] / "docs/vectors"
+CHUNKS = json.loads((VECTORS / "chunks.json").read_text())
+LOGS = {case["name"]: case for case in json.loads((VECTORS / "events.json").read_text())["cases"]}
+
+
+def entry_of(fields):
+    reason = Reason(fields["reason"]) if "reason" in fields else None
+    return Entry(
+        **fields | {"kind": Kind(fields["kind"]), "reason": reason, "ids": tuple(fields.get("ids", ()))}
+    )
 
 
 def data(stream):
@@ -275,3 +288,18 @@ def test_however_deltas_are_merged_the_chunks_say_the_logs_text(texts, sizes, sc
                 assert token.startswith("bytes:") or whole_text[at:].startswith(token)
     else:
         assert not columns
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", CHUNKS["cases"])
+def test_each_vector_is_said_as_it_says(name, form):
+    entries = [entry_of(fields) for fields in LOGS[name]["entries"]]
+    expected = CHUNKS["cases"][name][form]
+    assert data(stream_of(FORMS[form], entries, usage=expected["usage_asked"])) == expected["stream"]
+    body = whole(FORMS[form], final_of(entries), fingerprint="fp_1", scored=False)
+    said = json.loads(body.http() if isinstance(body, WireError) else body)
+    assert said == expected["whole"]
+
+
+def test_the_vectors_have_every_log_that_is_read_from_its_beginning():
+    assert set(CHUNKS["cases"]) == {name for name, case in LOGS.items() if case["after"] == -1}
