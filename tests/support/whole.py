@@ -134,11 +134,13 @@ class Whole:
         made = WorkerSettings(
             redis_url=url or self.url,
             partitions=self.partitions,
-            engine="echo",
             name=name,
             probe_port=0,
             attachment_seconds=self.attachment,
-            **({"echo_rate": 50, "slots": 16, "lease_seconds": 1.5, "drain_seconds": 1} | settings),
+            **(
+                {"engine": "echo", "echo_rate": 50, "slots": 16, "lease_seconds": 1.5, "drain_seconds": 1}
+                | settings
+            ),
         )
         task = asyncio.create_task(serve(made, stop, make_logger("worker", self.lines, worker=name)))
         self.workers[name] = (task, stop)
