@@ -42,7 +42,7 @@ def test_the_versions_are_those_that_are_checked():
 
 def test_the_images_have_the_version_of_the_project():
     version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
-    named_here = set(re.findall(r"tokenwire-(?:gateway|worker):([0-9.]+)", PAGE))
+    named_here = set(re.findall(r"tokenwire-(?:gateway|worker|upstream):([0-9.]+)", PAGE))
     in_manifests = {
         found
         for path in K8S.rglob("*.yaml")

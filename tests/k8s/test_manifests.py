@@ -10,7 +10,7 @@ from manifests import OVERLAYS, named, overlay, pod_of
 
 
 def test_there_are_the_overlays_that_the_docs_name():
-    assert OVERLAYS == ("cpu", "dev", "gpu")
+    assert OVERLAYS == ("cpu", "dev", "gpu", "vllm")
 
 
 @pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.__name__)

@@ -36,6 +36,7 @@ def names(*pods):
 TABLE = {
     "dev": TIERS | names(),
     "cpu": TIERS | INGRESS | names(),
+    "vllm": TIERS | INGRESS | {("worker", "vllm", 8000)} | names(),
     "gpu": TIERS
     | INGRESS
     | METRICS
