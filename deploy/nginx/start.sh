@@ -30,18 +30,19 @@ RESOLVE=${RESOLVE-resolve}
 : "${LISTEN:=8080}" "${LISTEN_TLS:=8443}" "${LISTEN_STATUS:=127.0.0.1:8081}"
 : "${TEMPLATES:=/etc/nginx/templates}" "${RUN:=/tmp/nginx}"
 
-UPSTREAMS=$(for each in $GATEWAYS; do
-    echo "        server $each ${RESOLVE:+$RESOLVE }max_fails=2 fail_timeout=5s;"
-done)
+servers() { for each in $GATEWAYS; do echo "        server $each ${RESOLVE:+$RESOLVE }$1;"; done; }
+# A gateway that refuses sockets, since it is full or about to stop, may still answer all else.
+FOR_SOCKETS=$(servers max_fails=0)
+FOR_REQUESTS=$(servers "max_fails=2 fail_timeout=5s")
 REAL_ADDRESS=$(for each in $LOAD_BALANCERS; do echo "    set_real_ip_from $each;"; done)
 if [ "$TLS" = 1 ]; then SERVERS="tls redirect"; else SERVERS="http"; fi
 export SERVER_NAMES RESOLVER TLS_DIR PUBLIC_TLS_PORT CONNECTIONS_PER_ADDRESS REQUESTS_PER_SECOND \
-    SOCKET_SILENCE ANSWER_SILENCE RELOAD_TIMEOUT LISTEN LISTEN_TLS LISTEN_STATUS RUN UPSTREAMS REAL_ADDRESS
+    SOCKET_SILENCE ANSWER_SILENCE RELOAD_TIMEOUT LISTEN LISTEN_TLS LISTEN_STATUS RUN FOR_SOCKETS FOR_REQUESTS REAL_ADDRESS
 
 render() {
     envsubst '$SERVER_NAMES $RESOLVER $TLS_DIR $PUBLIC_TLS_PORT $CONNECTIONS_PER_ADDRESS
         $REQUESTS_PER_SECOND $SOCKET_SILENCE $ANSWER_SILENCE $RELOAD_TIMEOUT $LISTEN $LISTEN_TLS $LISTEN_STATUS
-        $RUN $UPSTREAMS $REAL_ADDRESS' < "$TEMPLATES/$1.template" > "$RUN/$2"
+        $RUN $FOR_SOCKETS $FOR_REQUESTS $REAL_ADDRESS' < "$TEMPLATES/$1.template" > "$RUN/$2"
 }
 
 rm -rf "$RUN/servers"

@@ -16,11 +16,11 @@ import pytest
 from compose_stack import Composed, run, stand_ins, until
 from playwright.sync_api import sync_playwright
 
-from tokenwire.client import ENDINGS, stream
+from tokenwire.client import stream
 
 CHROMIUM = Path("/usr/bin/chromium")
 PROMPT = "Tell me about the sea."
-ASK = {"max_output_tokens": 160, "temperature": 0}
+ASK = {"max_output_tokens": 96, "temperature": 0}
 TLS = ("docker-compose.yml", "docker-compose.tls.yml")
 
 
@@ -34,7 +34,7 @@ def ask(url: str) -> tuple[str, int]:
 def whole(stack: Composed) -> str:
     """What the model says when nobody disturbs it (greedy, in float32: always the same)."""
     text, pieces = ask(stack.url)
-    assert pieces > 80
+    assert pieces > 40
     return text
 
 
@@ -88,21 +88,20 @@ def test_the_page_streams_real_tokens_in_a_browser(stack: Composed):
         page.get_by_role("textbox").first.fill("Why is the sky blue?")
         page.keyboard.press("Enter")
 
-        def ended() -> bool:
+        def texts() -> list[str]:
             page.wait_for_timeout(100)  # lets the browser's events in
-            return any(frame["type"] in ENDINGS for frame in frames)
+            return [frame["delta"] for frame in frames if frame["type"] == "response.output_text.delta"]
 
-        until(ended, "the page's answer never ended")
-        text = "".join(frame["delta"] for frame in frames if frame["type"] == "response.output_text.delta")
-        start = text.split("\n")[0].strip()[:20]
-        assert len([frame for frame in frames if frame["type"] == "response.output_text.delta"]) > 5
-        assert start in page.inner_text("body")
+        until(lambda: len(texts()) >= 15, "the page got no answer")
+        start = "".join(texts()).split("\n")[0].strip()[:20]
+        until(lambda: start in page.inner_text("body"), f"the page does not show {start!r}")
         browser.close()
 
 
 def test_sockets_streams_and_plain_answers_say_the_same(stack: Composed, whole: str):
     assert ask(stack.url)[0] == whole
-    body = {"model": "SmolLM2-135M-Instruct", "input": PROMPT, **ASK}
+    with urllib.request.urlopen(f"{stack.url}/v1/models", timeout=20) as models:
+        body = {"model": json.load(models)["data"][0]["id"], "input": PROMPT, **ASK}
     for streamed in (True, False):
         request = urllib.request.Request(
             f"{stack.url}/v1/responses",

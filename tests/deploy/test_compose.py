@@ -94,12 +94,17 @@ def spoil(config, path, value):
 @pytest.mark.parametrize(
     ("path", "value", "complaint"),
     [
-        ("services/gateway/stop_grace_period", "9s", "gateway: it is killed after 9 s, but may need 14"),
+        ("services/gateway/stop_grace_period", "9s", "gateway: it is killed after 9 s, but may need 11"),
         ("services/gateway/environment/DRAIN_SECONDS", "60", "gateway: it is killed after 30 s"),
         ("services/worker/stop_grace_period", None, "worker: it is killed after"),
         ("services/worker/environment/SLOT", "8", "worker: there is no setting SLOT"),
         ("services/gateway/environment/REDIS_URL", None, "gateway: REDIS_URL is set nowhere"),
-        ("services/gateway/environment/ROUTING_SECONDS", None, "gateway: ROUTING_SECONDS is set nowhere"),
+        ("services/gateway/environment/TRUSTED_PROXIES", None, "gateway: TRUSTED_PROXIES is set nowhere"),
+        (
+            "services/gateway/environment/ROUTING_SECONDS",
+            "20",
+            "gateway: it is killed after 30 s, but may need 31",
+        ),
         ("services/nginx/volumes/0/source", "/nowhere", "nginx: there is no /nowhere to mount"),
         ("services/nginx/volumes/0/read_only", None, "nginx: /etc/nginx/start.sh can be written"),
         ("services/redis/user", None, "redis: it runs as root"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shutil
 import ssl
 import subprocess
 
@@ -88,6 +89,32 @@ async def test_each_token_passes_a_stream_of_events_before_the_next_one_is_made(
                     break
         await bench.hand.finish(claim)
         assert [event["type"] async for event in data][-1] == "response.completed"
+
+
+@pytest.mark.parametrize("planted", [False, True])
+async def test_nginx_itself_holds_no_event_back_and_this_test_would_see_it(tmp_path, planted):
+    """The gateways ask for no buffering too (X-Accel-Buffering); here nobody does but the configuration."""
+    shutil.copytree(TEMPLATES, tmp_path, dirs_exist_ok=True)
+    if planted:
+        inc = tmp_path / "gateways.inc.template"
+        inc.write_text(inc.read_text().replace("proxy_buffering off;", "proxy_buffering on;"))
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+    async with (
+        upstream() as (seen, port),
+        running_nginx(f"127.0.0.1:{port}", TEMPLATES=str(tmp_path)) as nginx,
+        nginx.http() as http,
+    ):
+        seen.answer, seen.rest = head + b"data: one\n\n", b"data: two\n\n"
+
+        async def first_piece() -> bytes:
+            async with http.stream("POST", "/v1/responses", json={}) as answer:
+                return await anext(answer.aiter_raw())
+
+        first = asyncio.ensure_future(first_piece())
+        await asyncio.wait([first], timeout=1 if planted else PATIENCE)
+        assert first.done() != planted
+        seen.gate.set()
+        assert await first == b"data: one\n\n" + (b"data: two\n\n" if planted else b"")
 
 
 # ---- silence
@@ -236,6 +263,21 @@ async def test_an_answer_goes_on_exactly_when_the_gateway_under_its_socket_is_ki
     vocabulary = words(prompt)
     assert text == "".join(vocabulary[n % len(vocabulary)] for n in range(120))
     assert answer.resumes == 1
+
+
+async def test_a_gateway_that_drains_is_stepped_over_by_sockets_and_nobody_sees_it():
+    async with in_memory() as going, in_memory() as staying:
+        both = f"{going.authority} {staying.authority}"
+        async with running_nginx(both) as nginx, contextlib.AsyncExitStack() as stack:
+            going.gateway._drain.begun = True
+            for _ in range(8):
+                await stack.enter_async_context(dialled(nginx))
+            assert staying.metric("connections", door="websocket") == 8
+            assert going.metric("connections", door="websocket") == 0
+            assert len(going.lines("handshake_refused")) >= 4  # it was asked again and again
+            going.gateway._drain.begun = False
+            await stack.enter_async_context(dialled(nginx))  # and may come back at once
+            assert going.metric("connections", door="websocket") == 1
 
 
 async def test_a_gateway_that_is_gone_is_stepped_over():

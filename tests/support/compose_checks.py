@@ -23,7 +23,7 @@ SETTINGS = {"gateway": GatewaySettings, "worker": WorkerSettings}
 
 # A default that fits a developer's machine is of no use in a container.
 NEEDED = {
-    "gateway": {"HOST", "PORT", "PROBE_HOST", "PROBE_PORT", "PAGE_DIR", "REDIS_URL", "ROUTING_SECONDS"},
+    "gateway": {"HOST", "PORT", "PROBE_HOST", "PROBE_PORT", "PAGE_DIR", "REDIS_URL", "TRUSTED_PROXIES"},
     "worker": {"PROBE_HOST", "PROBE_PORT", "MODEL_CACHE", "REDIS_URL", "ENGINE"},
 }
 OF_OTHERS = {

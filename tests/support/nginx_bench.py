@@ -166,6 +166,9 @@ class Upstream:
 
     heads: list[str] = field(default_factory=list)
     answer: bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    rest: bytes = b""
+    """What follows once the gate is open."""
 
     def header(self, name: str, head: int = -1) -> list[str]:
         """Values of a header of a request."""
@@ -183,6 +186,10 @@ async def upstream(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[tupl
             seen.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
             writer.write(seen.answer)
             await writer.drain()
+            if seen.rest:
+                await seen.gate.wait()
+                writer.write(seen.rest)
+                await writer.drain()
         writer.close()
 
     server = await asyncio.start_server(serve, host, port)
