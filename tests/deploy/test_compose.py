@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from functools import partial
 from pathlib import Path
 
@@ -36,8 +37,10 @@ SETS = {
     "base": ["docker-compose.yml"],
     "tls": ["docker-compose.yml", "docker-compose.tls.yml"],
     "gpu": ["docker-compose.yml", "docker-compose.gpu.yml"],
+    "upstream": ["docker-compose.yml", "docker-compose.upstream.yml"],
     "all": ["docker-compose.yml", "docker-compose.tls.yml", "docker-compose.gpu.yml"],
 }
+UPSTREAM = "http://upstream.test:8000/v1"
 OF_THE_USER = {ROOT / "deploy/nginx/tls", ROOT / "model"}
 """Mounted folders that a user makes: `make certificate`, and a model's."""
 
@@ -50,7 +53,7 @@ def rendered(files, environment=None):
     named = [word for file in files for word in ("-f", str(ROOT / file))]
     done = subprocess.run(
         [*program, "--env-file", "/dev/null", *named, "config", "--format", "json"],
-        env={"PATH": os.environ["PATH"], **(environment or {})},
+        env={"PATH": os.environ["PATH"], "UPSTREAM": UPSTREAM, **(environment or {})},
         capture_output=True,
         text=True,
         check=False,
@@ -140,6 +143,16 @@ def test_the_gpu_file_asks_for_a_gpu_and_torch_with_cuda(configs):
     assert worker["build"]["args"]["TORCH_INDEX"] == ""
     assert worker["environment"]["DEVICE"] == "cuda"
     assert configs["base"]["services"]["worker"]["build"]["args"]["TORCH_INDEX"].endswith("/cpu")
+
+
+def test_the_upstream_file_asks_a_server_that_is_there_and_builds_no_torch(configs):
+    worker = configs["upstream"]["services"]["worker"]
+    assert (worker["environment"]["ENGINE"], worker["environment"]["UPSTREAM"]) == ("openai", UPSTREAM)
+    assert (worker["build"]["args"]["EXTRAS"], worker["build"]["args"]["WEIGHTS"]) == ("upstream", "none")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(FILES["worker"].arguments["EXTRAS"].split()) == {"worker", "upstream"} <= set(extras)
+    with pytest.raises(AssertionError, match="base URL of the server"):
+        rendered(SETS["upstream"], {"UPSTREAM": ""})
 
 
 def test_the_page_s_file_for_a_second_gpu_is_the_first_worker_on_another_one(tmp_path):

@@ -213,7 +213,7 @@ def of_scraping(prometheus: Config, files: Mapping[str, Dockerfile]) -> Iterator
 
 def variables_of(text: str) -> dict[str, str]:
     """Return the variables that a compose file takes from its environment, with their defaults."""
-    return dict(re.findall(r"\$\{(\w+):?-([^}]*)\}", text))
+    return dict(re.findall(r"\$\{(\w+):?[-?]([^}]*)\}", text))
 
 
 def lines_of(text: str) -> dict[str, str]:
