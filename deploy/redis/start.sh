@@ -6,9 +6,10 @@ set -eu
 
 digest() { printf %s "$1" | sha256sum | cut -d' ' -f1; }
 
-# Answers have their partition in braces in front (shared/store/keys.py lists all keys); credentials are the gateways'.
+# Answers have their partition in braces in front (shared/store/keys.py lists all keys); credentials and what
+# principals and addresses use are the gateways'.
 commands='-@all +@read +@write +@scripting +@pubsub +@connection +time -@dangerous +info +config|get'
-gateway='resetkeys ~{p*}* ~workers ~gateways ~{auth}* ~ticket:* resetchannels &{p*}* &{auth}*'
+gateway='resetkeys ~{p*}* ~workers ~gateways ~{auth}* ~{u*}* ~{a*}* ~ticket:* resetchannels &{p*}* &{auth}*'
 worker='resetkeys ~{p*}* ~workers resetchannels &{p*}*'
 
 umask 077
