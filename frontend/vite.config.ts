@@ -1,4 +1,5 @@
-import { defineConfig, type Plugin } from "vite";
+import type { Plugin } from "vite";
+import { defineConfig } from "vitest/config";
 
 /** What the built page may do, wherever it is served from; a server may add to it, never take away. */
 const POLICY = [
@@ -33,6 +34,8 @@ export default defineConfig({
     // The polyfill is for browsers that are older than the target.
     modulePreload: { polyfill: false },
   },
+  // No test is about speed: what is slow on a busy machine is not wrong.
+  test: { testTimeout: 120_000 },
   server: {
     proxy: { "/v1": { target: "http://127.0.0.1:8080", ws: true } },
   },

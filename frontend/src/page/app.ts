@@ -9,9 +9,10 @@ import { Lines } from "./lines.ts";
 import type { Highlight } from "./markdown/ink.ts";
 import { Painter } from "./painter.ts";
 import { asked, languageOf, load, type Preferences, save } from "./preferences.ts";
+import { Reporter } from "./reporting.ts";
 import { hashOf, type Route, routeOf } from "./route.ts";
 import { sceneOf, watchKey } from "./scening.ts";
-import { modelNames, waitingOf } from "./server.ts";
+import { modelNames, reportTimes, waitingOf } from "./server.ts";
 import { Shelf, storeOf } from "./shelf.ts";
 import type { Stream } from "./stream.ts";
 import { Page } from "./view/page.tsx";
@@ -27,10 +28,11 @@ export class App {
   readonly #store = storeOf("localStorage");
   readonly #shelf = new Shelf(this.#store);
   readonly #painter = new Painter(() => this.#paint());
+  readonly #reporter = new Reporter({ send: reportTimes, later: (flush, ms) => void setTimeout(flush, ms) });
   readonly #lines = new Lines({
     url: responsesUrl(location),
     onChange: (key, stream) => this.#changed(key, stream),
-    onSample: () => {},
+    onSample: (sample) => this.#reporter.add(sample),
   });
   readonly #actions: Actions = this.#make();
   #preferences: Preferences = load(this.#store);
@@ -52,7 +54,7 @@ export class App {
     // What a component changes by itself is painted with everything else: once a frame.
     options.debounceRendering = (paint) => requestAnimationFrame(paint);
     addEventListener("online", () => this.#lines.online());
-    addEventListener("pagehide", () => this.#keepAll());
+    addEventListener("pagehide", () => this.#putAway());
     addEventListener("hashchange", () => this.#go(routeOf(location.hash)));
     addEventListener("storage", ({ key, newValue }) => this.#heard(key, newValue));
     document.addEventListener("keydown", (event) => this.#pressed(event));
@@ -141,6 +143,7 @@ export class App {
     const before = conversation.turns.find(({ id }) => id === turn.id);
     // A conversation that was deleted in another tab may still hear of its last answer.
     if (before === undefined) return;
+    this.#reporter.resumed(turn.resumes - before.resumes);
     const next = renew(conversation, turn);
     const isNews = turn.responseId !== before.responseId || turn.outcome !== before.outcome;
     if (isNews) this.#put(next);
@@ -151,6 +154,11 @@ export class App {
     this.#shelf.put(conversation);
     if (this.#shelf.isFull) this.#say({ text: this.#words.full });
     this.#painter.request();
+  }
+
+  #putAway(): void {
+    this.#keepAll();
+    this.#reporter.flush();
   }
 
   #keepAll(): void {

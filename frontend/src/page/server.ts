@@ -1,5 +1,6 @@
 /** What the page asks a server over HTTP: which models there are, and where a waiting response stands. */
 
+import type { Report } from "./reporting.ts";
 import { isFields } from "./shape.ts";
 import type { Waiting } from "./telling.ts";
 
@@ -11,6 +12,20 @@ export async function modelNames(get: typeof fetch = fetch): Promise<readonly st
 /** Ask how many wait before a response; undefined if it does not wait, or if nobody says so. */
 export async function waitingOf(responseId: string, get: typeof fetch = fetch): Promise<Waiting | undefined> {
   return waitingIn(await json(`/v1/responses/${responseId}`, get));
+}
+
+/** Report measured times; false if this server does not want them.  `keepalive` lets it outlive the page. */
+export async function reportTimes(report: Report, post: typeof fetch = fetch): Promise<boolean> {
+  try {
+    const body = JSON.stringify(report);
+    const headers = { "Content-Type": "application/json" };
+    const answer = await post("/v1/page/times", { method: "POST", headers, body, keepalive: true });
+    return answer.ok || answer.status === 429 || answer.status >= 500;
+  } catch (error) {
+    // Without a connection a report is lost, and that is all.
+    if (error instanceof TypeError) return true;
+    throw error;
+  }
 }
 
 /** Both are ornaments: what fails for good is told where the answer is waited for. */
