@@ -64,6 +64,9 @@ class Desk:
 class Connection:
     """One WebSocket."""
 
+    stays = False
+    """Its client can go on elsewhere."""
+
     def __init__(
         self, socket: DoorConnection, principal: Principal, desk: Desk, traceparent: str | None = None
     ) -> None:

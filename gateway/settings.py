@@ -173,7 +173,11 @@ class GatewaySettings:
         minimum=0,
     )
     drain_seconds: float = setting(
-        "DRAIN_SECONDS", 5.0, "Time over which a stopping gateway spreads its clients' reconnects.", minimum=0
+        "DRAIN_SECONDS",
+        5.0,
+        "Time over which a stopping gateway spreads its clients' reconnects; answers that could not go on elsewhere "
+        "(the older APIs' streams, waiting POSTs) have all of it.",
+        minimum=0,
     )
 
     lease_seconds: float = setting("LEASE_SECONDS", 10.0, "A worker's lease.", minimum=0.1)

@@ -111,9 +111,14 @@ class StreamReader:
         return self.too_slow or self._cut
 
     @property
+    def resumable(self) -> bool:
+        """Whether the client can go on after the last event it has."""
+        return self._dialect.resumable
+
+    @property
     def may_come_back(self) -> bool:
         """Whether we ended it before its end and the client can go on after the last event it has."""
-        return self.cut and self._dialect.resumable
+        return self.cut and self.resumable
 
     def joined(self, request: Request) -> None:
         """Note how deltas are to be framed."""
@@ -272,6 +277,11 @@ class EventStream(Response):
         self._metrics = metrics
         self._drain = drain
 
+    @property
+    def stays(self) -> bool:
+        """Whether its client could not go on elsewhere."""
+        return not self._reader.resumable
+
     def drain(self) -> None:
         """Cut the stream: a client that sees no ending knows that it may go on after its last event."""
         self._reader.drain()
@@ -332,6 +342,11 @@ class WholeResponse(Response):
         self._keyed = keyed
         """An idempotency key leads the client back to the response; its id it does not know."""
         self._drained = False
+
+    @property
+    def stays(self) -> bool:
+        """Whether its client could not go on elsewhere."""
+        return not self._keyed
 
     def drain(self) -> None:
         """Answer that the client should ask again, elsewhere."""

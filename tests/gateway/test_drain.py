@@ -25,8 +25,9 @@ def test_each_part_of_the_time_has_one_moment(count, seconds, dice):
 
 
 class Guest:
-    def __init__(self):
+    def __init__(self, stays=False):
         self.drained = 0
+        self.stays = stays
 
     def drain(self):
         self.drained += 1
@@ -41,6 +42,47 @@ async def test_everybody_is_sent_away_once_and_the_late_at_once():
     late = Guest()
     drain.add(late)
     assert [guest.drained for guest in [*guests, late]] == [0, *[1] * 20]
+
+
+async def test_who_could_not_go_on_elsewhere_stays_to_the_end_of_the_time():
+    drain, staying, going = Drain(), Guest(stays=True), Guest()
+    drain.add(staying)
+    drain.add(going)
+    leaving = asyncio.create_task(drain.send_away(0.3))
+    await until(lambda: going.drained)
+    late = Guest(stays=True)
+    drain.add(late)
+    assert (staying.drained, late.drained) == (0, 0)
+    await leaving
+    assert (staying.drained, late.drained, going.drained) == (1, 1, 1)
+
+
+async def test_nobody_waits_for_a_time_in_which_nobody_stays():
+    drain, staying = Drain(), Guest(stays=True)
+    drain.add(staying)
+    leaving = asyncio.create_task(drain.send_away(3600))
+    await until(lambda: drain.begun)
+    drain.discard(staying)
+    async with asyncio.timeout(20):
+        await leaving
+    assert staying.drained == 0
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_chat_that_ends_within_the_time_is_whole(stream):
+    body = {"messages": [{"role": "user", "content": "x"}], "stream": stream}
+    async with in_memory(drain_seconds=30.0) as bench, bench.http() as http:
+        asking = asyncio.create_task(http.post("/v1/chat/completions", json=body))
+        claim = await bench.hand.claim()
+        await bench.hand.say(claim, "a")
+        await until(lambda: len(bench.gateway._drain) == 1)
+        stopping = asyncio.create_task(bench.gateway.stop())
+        await until(lambda: bench.gateway._drain.begun)
+        await bench.hand.say(claim, "b")
+        await bench.hand.finish(claim)
+        answer = (await asking).text
+        await stopping
+    assert answer.endswith("data: [DONE]\n\n") if stream else '"content":"ab"' in answer
 
 
 async def test_during_the_routing_time_it_is_not_ready_and_still_takes_everything():
