@@ -106,7 +106,7 @@ async def perform(  # noqa: PLR0913, PLR0917 - what a command hands down
         plan = Plan(shape.seed, act.seconds, outcome.clients, _LOAD, act.strikes, burst=0)
         fleet = AuditFleet(replace(shape, rules=ruled), place, say, act.site(shape.seed))
         outcome.seconds += act.seconds
-        await Audit(plan, ruled, place, outcome, say).on_fleet(fleet, "echo", stop)
+        await Audit(plan, ruled, place, outcome, say).on_fleet(fleet, stop)
     if Fault.EVICTING in wanted and not stop.is_set():
         say(f"the last act: {Fault.EVICTING}")
         await _refused_by_all(shape, folder, outcome, say)

@@ -341,8 +341,6 @@ def _reason(history: History, reason: Reason, ids: int) -> Iterator[Violation]:
             yield Violation(Promise.SAME_TEXT, "ended too early", history.response_id, detail)
         case Reason.CANCELLED if not stopped:
             yield Violation(Promise.STOP, "cancelled by nobody", history.response_id)
-        case Reason.LEFT if not _was_left(history):
-            yield Violation(Promise.STOP, "ended as left while watched", history.response_id)
         case Reason.WORKER_LOST if not poisoned:
             yield Violation(Promise.NEIGHBOURS, "failed with its neighbour's poison", history.response_id)
         case Reason.LENGTH | Reason.CANCELLED | Reason.LEFT | Reason.STOP | Reason.WORKER_LOST:
@@ -351,19 +349,3 @@ def _reason(history: History, reason: Reason, ids: int) -> Iterator[Violation]:
             yield Violation(Promise.ONE_ENDING, f"ended by {reason}", history.response_id)
     if poisoned and reason is not Reason.WORKER_LOST:
         yield Violation(Promise.NEIGHBOURS, f"poison ended by {reason}", history.response_id)
-
-
-def _was_left(history: History) -> bool:
-    """Whether no viewer had a socket open to it when it was ended.
-
-    A slow reader does not notice that its gateway has gone until it reads again: it had left.
-    """
-    ending = history.ending
-    at = ending.at / 1000 if ending is not None else 0.0
-    return not any(
-        stay.opened < at - 0.5
-        and (not stay.closed or stay.closed > at + 0.5)
-        and not (viewing.doing == Doing.SLOW and stay.code)
-        for viewing in history.viewings
-        for stay in viewing.stays
-    )

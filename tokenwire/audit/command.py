@@ -17,6 +17,7 @@ from tokenwire.audit.acts import perform
 from tokenwire.audit.crowds import Plan
 from tokenwire.audit.findings import Rules
 from tokenwire.audit.fleet import AuditFleet, FleetShape
+from tokenwire.audit.model import compare
 from tokenwire.audit.report import Outcome, as_json, render
 from tokenwire.audit.run import Audit, Say
 from tokenwire.audit.schedule import FLEET_FAULTS, SERVER_FAULTS, Fault, Load, Shape, strikes
@@ -40,6 +41,8 @@ def command_audit(options: argparse.Namespace, environ: Mapping[str, str]) -> in
     outcome = Outcome(settings.seed, settings.minutes * 60, settings.clients, replay(settings))
     say = teller(live=sys.stderr.isatty())
     tried = suite if settings.suite == "redis" else audit
+    if settings.engine != "echo":
+        tried = with_model
     code = run(lambda stop: tried(settings, environ, outcome, stop, say))
     sys.stdout.write(f"\n{render(outcome)}")
     if settings.json is not None:
@@ -69,7 +72,7 @@ async def audit(
             seed=settings.seed,
             roots=roots_of(settings),
         )
-        await tried.on_fleet(AuditFleet(shape, folder, say), "echo", stop)
+        await tried.on_fleet(AuditFleet(shape, folder, say), stop)
     finally:
         _keep(folder, settings.transcripts)
 
@@ -86,6 +89,20 @@ async def suite(
     folder = Path(tempfile.mkdtemp(prefix="tw-audit-"))
     try:
         await perform(wanted, shape, rules, folder, outcome, stop, say)
+    finally:
+        _keep(folder, settings.transcripts)
+
+
+async def with_model(
+    settings: AuditSettings, environ: Mapping[str, str], outcome: Outcome, stop: asyncio.Event, say: Say
+) -> None:
+    """Compare a real model's answers over two killed workers with undisturbed ones, into ``outcome``.
+
+    Raises CommandError if it cannot be run.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="tw-audit-"))
+    try:
+        await compare(settings.seed, settings.lease, environ, folder, outcome, stop, say)
     finally:
         _keep(folder, settings.transcripts)
 
@@ -150,6 +167,8 @@ def replay(settings: AuditSettings) -> str:
         f"tokenwire audit --seed {settings.seed} --minutes {settings.minutes:g} --clients {settings.clients}",
         f"--gateways {settings.gateways} --workers {settings.workers} --slots {settings.slots}",
     ]
+    if settings.engine != "echo":
+        words.append(f"--engine {settings.engine}")
     if settings.suite != "fleet":
         words.append(f"--suite {settings.suite}")
     if not settings.mark:

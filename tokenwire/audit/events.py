@@ -72,8 +72,10 @@ def create(ask: Ask) -> dict[str, object]:
         "input": ask.prompt,
         "max_output_tokens": ask.max_tokens,
         "idempotency_key": ask.key,
-        "temperature": 0,
+        "temperature": ask.temperature,
     }
+    if ask.sampling_seed is not None:
+        message["seed"] = ask.sampling_seed
     if ask.stop_strings:
         message["stop"] = list(ask.stop_strings)
     return message

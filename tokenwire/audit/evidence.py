@@ -82,16 +82,16 @@ class Evidence:
     told_lost: int = 0
     """Viewers that were told that a server had lost what they had seen."""
     stalled: float = 0.0
-    """Seconds in which a process of the audit did not get the processor."""
+    """Seconds in which a process of the audit, or of the fleet, waited for a processor."""
 
-    def thin(self) -> list[str]:
-        """Say which kinds of strikes hit too few running responses to prove anything."""
+    def thin(self, least: int = NEEDED) -> list[str]:
+        """Say which kinds of strikes hit too few running responses (``least``) to prove anything."""
         found = []
         if self.strikes.get(Fault.LOSE_TAIL) and not self.told_lost:
             found.append(f"{Fault.LOSE_TAIL}: nobody had seen what was lost")
         for fault, count in self.strikes.items():
             hits = self.hits.get(fault, 0)
-            needed = NEEDED if fault in NEED_MANY else 1
+            needed = least if fault in NEED_MANY else 1
             if hits < needed:
                 found.append(f"{fault}: {hits} running responses hit in {count} strikes, {needed} needed")
         return found
@@ -138,6 +138,7 @@ class Whole:
             self._weigh_pauses(each)
             self._weigh_stop(each)
             self._weigh_leaving(each)
+            self._weigh_left(each)
         self._weigh_drains()
         self._weigh_outages()
 
@@ -264,6 +265,23 @@ class Whole:
             detail = f"ran {ran:.1f} s after everybody had left, and ended by {each.reason}"
             self.violations.append(Violation(Promise.STOP, "orphan not stopped", each.response_id, detail))
 
+    def _weigh_left(self, each: Fact) -> None:
+        """Find responses that were ended as left while somebody watched.
+
+        A socket that came back to a gateway which was struck just then is not known to anybody yet: the
+        gateway, or its link, stood still before it could say so.
+        """
+        for gateway, opened in each.watching:
+            struck = any(
+                strike.begin < each.ended and strike.end > opened and strike.target == gateway
+                for strike in self._struck
+                if strike.fault.on_gateway
+            )
+            if not struck and opened < each.ended - 0.5 - self._stalled(opened, each.ended):
+                self.violations.append(
+                    Violation(Promise.STOP, "ended as left while watched", each.response_id, f"at {gateway}")
+                )
+
     # ---- deploys ----
 
     def _weigh_drains(self) -> None:
@@ -314,12 +332,13 @@ class Whole:
     # ---- excuses ----
 
     def _stalled(self, begin: float, end: float) -> float:
-        """Return for how long the machine stood still between two times."""
-        return sum(
-            min(stall.end, end) - max(stall.start, begin)
-            for stall in self._stalls
-            if stall.start < end and stall.end > begin
-        )
+        """Return for how long the machine held somebody up between two times; at once counts once."""
+        total, at = 0.0, begin
+        for stall in self._stalls:
+            if stall.end > at and stall.start < end:
+                total += min(stall.end, end) - max(stall.start, at)
+                at = min(stall.end, end)
+        return total
 
     def _troubled(self, begin: float, end: float, *, gateways: bool) -> bool:
         """Say whether any gateway (or worker) was struck between two times."""

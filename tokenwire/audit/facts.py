@@ -94,6 +94,8 @@ class Fact:
     elsewhere: int
     """Resumes at another gateway than before."""
     merged: int
+    watching: tuple[tuple[str, float], ...] = ()
+    """If it was ended as left: gateway and beginning of each socket that was open to it then."""
     told_lost: int = 0
     """Viewers that were told that what they had seen is lost."""
     silences: tuple[tuple[float, float], ...] = ()
@@ -122,9 +124,26 @@ def fact(history: History, freed: Mapping[str, float]) -> Fact:
         resumes=len(pairs),
         elsewhere=sum(1 for before, after in pairs if before.gateway != after.gateway),
         merged=sum(seen.number - seen.first for viewing in history.viewings for seen in viewing.seen),
+        watching=tuple(_watching(history)),
         told_lost=sum(map(told_lost, history.viewings)),
         silences=tuple(_silences(history)),
     )
+
+
+def _watching(history: History) -> Iterator[tuple[str, float]]:
+    """Yield the sockets that were open when a response was ended as left.
+
+    A slow reader does not notice that its gateway has gone until it reads again: it had left.
+    """
+    ending = history.ending
+    if ending is None or ending.reason is not Reason.LEFT:
+        return
+    at = ending.at / 1000
+    for viewing in history.viewings:
+        for stay in viewing.stays:
+            stands = stay.opened < at - 0.5 and (not stay.closed or stay.closed > at + 0.5)
+            if stands and not (viewing.doing == Doing.SLOW and stay.code):
+                yield str(stay.gateway), stay.opened
 
 
 def _silences(history: History) -> Iterator[tuple[float, float]]:

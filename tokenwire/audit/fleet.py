@@ -31,7 +31,6 @@ Say = Callable[[str], None]
 
 POISONED = 70
 """Exit code of a worker that a poison prompt killed (worker.engines.echo)."""
-_START_SECONDS = 60.0
 _EXIT_SECONDS = 20.0
 _LOOK_SECONDS = 0.05
 _SLOW_LINK = 0.3
@@ -54,6 +53,8 @@ class FleetShape:
     seed: int = 1
     roots: Mapping[Role, Path] = field(default_factory=dict)
     """Checkouts that a tier is run from, if not from this one: two versions share one log."""
+    start_seconds: float = 60.0
+    """What a process gets to be ready; a real model is loaded meanwhile."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Settings of the processes that stand above all else."""
 
@@ -111,6 +112,17 @@ class AuditFleet:
         return [*self.workers, *self.gateways]
 
     @property
+    def model(self) -> str:
+        """Name of the model that is served."""
+        return plan.model_name(self._settings())
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of all that run now."""
+        running = (member.running for member in self.members)
+        return [each.pid for each in running if each is not None and each.returncode is None]
+
+    @property
     def urls(self) -> list[str]:
         """Where the gateways listen."""
         return [f"http://127.0.0.1:{member.process.environ['PORT']}" for member in self.gateways]
@@ -128,8 +140,7 @@ class AuditFleet:
             member = Member(process, proxy, len(members))
             members.append(member)
         await asyncio.gather(*(self._start(member) for member in self.members))
-        model = plan.model_name(self._settings())
-        await asyncio.gather(*(first_token(url, model, self._say) for url in self.urls))
+        await asyncio.gather(*(first_token(url, self.model, self._say) for url in self.urls))
 
     def planned(self) -> list[Process]:
         """Return the processes as they would be started with no proxy between, workers first."""
@@ -285,7 +296,7 @@ class AuditFleet:
     async def _came_up(self, member: Member) -> bool:
         """Wait until a process says that it is ready; False if it ends before, or takes too long."""
         ready = asyncio.ensure_future(answers_ready(member.process, self._say))
-        ended = asyncio.ensure_future(member.ended(_START_SECONDS))
+        ended = asyncio.ensure_future(member.ended(self._shape.start_seconds))
         await asyncio.wait({ready, ended}, return_when=asyncio.FIRST_COMPLETED)
         came_up = ready.done() and ready.exception() is None
         if ended.done() and member.running is not None and member.running.returncode == POISONED:
@@ -298,7 +309,11 @@ class AuditFleet:
     def _settings(self) -> UpSettings:
         shape = self._shape
         return UpSettings(
-            workers=shape.workers, gateways=shape.gateways, engine=shape.engine, slots=shape.rules.slots
+            workers=shape.workers,
+            gateways=shape.gateways,
+            engine=shape.engine,
+            slots=shape.rules.slots,
+            cache_dir=Path(shape.environ.get("CACHE_DIR", ".cache")),
         )
 
     def _plan(self, ports: Sequence[int]) -> list[Process]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from tokenwire.audit.evidence import Evidence, percentile
+from tokenwire.audit.evidence import NEEDED, Evidence, percentile
 from tokenwire.audit.findings import Promise, Violation
 from tokenwire.audit.schedule import Fault
 
@@ -38,16 +38,22 @@ class Outcome:
     dropped_live: int = 0
     skipped: int = 0
     """Strikes that found nobody to strike at."""
+    needed: int = NEEDED
+    """Running responses that a kind of kill must hit."""
     evidence: Evidence = field(default_factory=Evidence)
     violations: list[Violation] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+
+    def thin(self) -> list[str]:
+        """Say what is not proved for want of evidence."""
+        return self.evidence.thin(self.needed)
 
     @property
     def code(self) -> int:
         """Exit code."""
         if self.violations:
             return BROKEN
-        return THIN if self.evidence.thin() or not self.responses else KEPT
+        return THIN if self.thin() or not self.responses else KEPT
 
 
 def render(outcome: Outcome) -> str:
@@ -127,7 +133,7 @@ def _delays(found: Evidence) -> list[str]:
         f"ran on after the last viewer had left: {_three(found.orphans)} s",
         f"a drain's exit: {_three(found.drain_exits)} s",
         *_losses(found),
-        f"the audit's own processes stood still for {found.stalled:.1f} s in all",
+        f"the machine held processes of the audit and of the fleet up for {found.stalled:.1f} s in all",
     ]
 
 
@@ -154,7 +160,7 @@ def _verdict(outcome: Outcome) -> list[str]:
         more = len(outcome.violations) - _SHOWN
         lines += [f"... and {more} more"] if more > 0 else []
         lines += [f"replay the schedule with: {outcome.command}"]
-    lines += [f"not enough evidence: {line}" for line in outcome.evidence.thin()]
+    lines += [f"not enough evidence: {line}" for line in outcome.thin()]
     verdict = {KEPT: "every promise kept", BROKEN: "a promise was broken", THIN: "not enough evidence"}
     return [*lines, f"seed {outcome.seed}: {verdict[outcome.code]} ({len(outcome.violations)} violations)"]
 
@@ -172,5 +178,5 @@ def as_json(outcome: Outcome) -> bytes:
     """Return the report for a program."""
     found = msgspec.to_builtins(outcome)
     return msgspec.json.format(
-        msgspec.json.encode({**found, "code": outcome.code, "thin": outcome.evidence.thin()}), indent=2
+        msgspec.json.encode({**found, "code": outcome.code, "thin": outcome.thin()}), indent=2
     )

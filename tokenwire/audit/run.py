@@ -22,6 +22,7 @@ from tokenwire.audit.fleet import POISONED, AuditFleet
 from tokenwire.audit.report import Outcome
 from tokenwire.audit.schedule import CLIENT_FAULTS, Fault, Strike
 from tokenwire.audit.transcript import Shelf, Viewing
+from tokenwire.audit.waits import Waits
 from tokenwire.plan import Role
 
 Say = Callable[[str], None]
@@ -47,13 +48,13 @@ class Audit:
         self._keys: dict[str, str] = {}
         """The response of each idempotency key."""
 
-    async def on_fleet(self, fleet: AuditFleet, model: str, stop: asyncio.Event) -> None:
+    async def on_fleet(self, fleet: AuditFleet, stop: asyncio.Event) -> None:
         """Strike at a fleet of our own and check everything.  Raises CommandError if it cannot be run."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(fleet.stop)
             self._say("starting the fleet")
             await fleet.start()
-            remains = Remains(fleet.site.url, model, fleet.site.partitions)
+            remains = Remains(fleet.site.url, fleet.model, fleet.site.partitions)
             stack.push_async_callback(remains.close)
             crowds = Crowds(self._plan, fleet.urls, self._folder)
             stack.push_async_callback(crowds.stop)
@@ -89,8 +90,11 @@ class Audit:
     ) -> None:
         await crowds.start()
         self._began = time.time()
+        waits = Waits(lambda: fleet.pids)
+        self._stalls.found = waits.found  # what the machine held up, in whatever process
         around = [
             asyncio.create_task(self._stalls.watch()),
+            asyncio.create_task(waits.watch()),
             asyncio.create_task(fleet.revive()),
             asyncio.create_task(self._sample(remains)),
             asyncio.create_task(self._tell_progress(crowds)),

@@ -231,6 +231,8 @@ class Ask:
     think: float = 0.0
     """Seconds before the next ask."""
     stop_strings: tuple[str, ...] = ()
+    temperature: float = 0.0
+    sampling_seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,10 +247,15 @@ class Load:
     """Answers repeat the prompt's words and have stop strings, instead of marks."""
     quick: bool = False
     """No client takes long: none reads slowly or leaves an answer of many tokens."""
+    questions: str = ""
+    """Each client asks a model one of :data:`QUESTIONS` and no more; the text keeps its key apart."""
 
 
 def asks(seed: int, client: int, load: Load) -> Iterator[Ask]:
-    """Yield what a client asks for, for ever."""
+    """Yield what a client asks for: for ever, or its one question."""
+    if load.questions:
+        yield _question(seed, client, load)
+        return
     draw = random.Random(f"client {seed} {client}")  # noqa: S311 - a schedule that replays, not a secret
     weights = {doing: weight for doing, weight in _WEIGHTS.items() if not (load.quick and doing in _LONG)}
     n = 0
@@ -256,6 +263,42 @@ def asks(seed: int, client: int, load: Load) -> Iterator[Ask]:
         doing = draw.choices(list(weights), list(weights.values()))[0]
         yield _ask(draw, f"{seed}.{client}.{n}", doing, load)
         n += 1
+
+
+QUESTIONS = (
+    "What is the capital of France? Then tell me what there is to see.",
+    "Write a short story about a lighthouse keeper.",
+    "Explain how a queue works to a child.",
+    "Describe the sea in five sentences.",
+    "Why is the sky blue?",
+    "Give me a recipe for pancakes.",
+    "What do bees do all year round?",
+    "Tell me about the history of bicycles.",
+    "How does a computer remember things?",
+    "List ten animals and one thing about each.",
+)
+"""What a real model is asked."""
+_CROWD = 1000
+"""Clients of the second process are numbered from here on."""
+
+
+def question_of(client: int) -> int:
+    """Return which question a client asks."""
+    return (client // _CROWD * (len(QUESTIONS) // 2) + client % _CROWD) % len(QUESTIONS)
+
+
+def _question(seed: int, client: int, load: Load) -> Ask:
+    """Return a question: every other one is sampled with a seed, every third asker reloads in the middle."""
+    n = question_of(client)
+    return Ask(
+        key=f"{seed}.{n}.{load.questions}",
+        prompt=QUESTIONS[n],
+        max_tokens=load.most_tokens,
+        doing=Doing.RELOAD if n % 3 == 0 else Doing.PLAIN,
+        marks=(10 + n,),
+        temperature=0.8 if n % 2 else 0.0,
+        sampling_seed=seed + n if n % 2 else None,
+    )
 
 
 def burst(seed: int, at: float, client: int, load: Load) -> Ask:

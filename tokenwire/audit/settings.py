@@ -18,6 +18,12 @@ class AuditSettings:
         "What is struck: the fleet's processes and links, or the Redis servers (several kinds, three minutes).",
         choices=("fleet", "redis"),
     )
+    engine: str = setting(
+        "ENGINE",
+        "echo",
+        "What computes: the echo engine, whose every word is known, or a real model (ten answers, two kills).",
+        choices=("echo", "transformers"),
+    )
     seed: int = setting("SEED", 1, "Seed of the schedule; the same one strikes alike.", minimum=0)
     minutes: float = setting("MINUTES", 2.0, "How long clients ask and strikes fall.", minimum=0.2)
     clients: int = setting("CLIENTS", 200, "Clients at once.", minimum=2, maximum=5000)

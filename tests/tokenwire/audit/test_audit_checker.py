@@ -9,7 +9,7 @@ from histories import history_of, log_of, mark, seen_of, viewing_of
 from shared.log import Entry, Kind, Reason, escape
 from tokenwire.audit.checker import History, check, spoken
 from tokenwire.audit.findings import Promise, Rules
-from tokenwire.audit.transcript import DELTA, Ending, Seen, Stay, Stop
+from tokenwire.audit.transcript import DELTA, Ending, Seen, Stop
 
 RULES = Rules()
 
@@ -231,14 +231,6 @@ def test_a_cancel_that_nobody_asked_for_breaks_p6():
     assert (Promise.STOP, "cancelled by nobody") in found(history_of(log))
     asked = viewing_of(log, stops=[Stop(100.1, "same", 0, said=True)])
     assert found(history_of(log, asked)) == set()
-
-
-def test_an_ending_as_left_while_somebody_watches_breaks_p6():
-    log = log_of(6, reason=Reason.LEFT)
-    log.entries[-1] = replace(log.entries[-1], at=150_000)
-    assert (Promise.STOP, "ended as left while watched") in found(history_of(log))
-    away = viewing_of(log, stays=[Stay(0, 99.0, -2, 140.0)], over="left")
-    assert found(history_of(log, away)) == set()
 
 
 def test_a_neighbour_that_fails_with_the_poison_breaks_p8():

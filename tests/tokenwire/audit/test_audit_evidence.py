@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from histories import history_of, log_of, viewing_of
 
@@ -232,3 +234,23 @@ def test_the_evidence_of_several_acts_adds_up():
     assert one.strikes == {Fault.KILL_SERVER: 2}
     assert one.hits == {Fault.KILL_SERVER: 2}
     assert one.pauses[Fault.KILL_SERVER] == [3.0, 4.0]
+
+
+def left_while(*stays: Stay):
+    log = log_of(6, reason=Reason.LEFT)
+    log.entries[-1] = replace(log.entries[-1], at=150_000)
+    viewing = viewing_of(log, stays=list(stays), over="left")
+    return fact(history_of(log, viewing), {})
+
+
+def test_an_ending_as_left_while_somebody_watches_breaks_p6():
+    wrong = (Promise.STOP, "ended as left while watched")
+    assert wrong in kinds(weighed([left_while(Stay(0, 99.0, -2))]))
+    assert wrong not in kinds(weighed([left_while(Stay(0, 99.0, -2, 140.0))]))
+
+
+def test_who_comes_back_to_a_gateway_that_is_struck_just_then_is_not_known_to_be_back():
+    wrong = (Promise.STOP, "ended as left while watched")
+    each = left_while(Stay(0, 99.0, -2, 140.0), Stay(1, 148.0, 5))
+    assert wrong in kinds(weighed([each], [Struck(Fault.FREEZE_GATEWAY, "0", 148.2, 151.0)]))
+    assert wrong not in kinds(weighed([each], [Struck(Fault.FREEZE_GATEWAY, "1", 148.2, 151.0)]))
