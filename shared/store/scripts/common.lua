@@ -34,27 +34,33 @@ local function acknowledge(queue_id)
 end
 
 -- Read the whole log once: its text, and the tokens as every reader counts them.  An entry is its kind, then
--- pairs; what a delta carries could be shown to somebody, what an ending carries was only computed.
+-- pairs; what a delta carries could be shown to somebody, what an ending carries was only computed.  It is read
+-- in pieces: one reply of thousands of entries takes the server several times as long.
 local function read_log()
-  local log = {texts = {}, prompt = 0, cached = 0, generated = 0, delivered = 0}
-  for _, entry in ipairs(redis.call('XRANGE', LOG, '-', '+')) do
-    local fields, ids = entry[2], 0
-    for at = 3, #fields, 2 do
-      local name, value = fields[at], fields[at + 1]
-      if name == 't' then
-        log.texts[#log.texts + 1] = value
-      elseif name == 'i' and value ~= '' then
-        local _, commas = string.gsub(value, ',', '')
-        ids = commas + 1
-      elseif name == 'p' and value ~= '' and log.prompt == 0 then
-        local prompt, cached = string.match(value, '(%d+) (%d+)')
-        log.prompt, log.cached = tonumber(prompt), tonumber(cached)
+  local texts, prompt, cached, generated, delivered = {}, 0, 0, 0, 0
+  local from = '-'
+  repeat
+    local entries = redis.call('XRANGE', LOG, from, '+', 'COUNT', 256)
+    for _, entry in ipairs(entries) do
+      local fields, ids = entry[2], 0
+      for at = 3, #fields, 2 do
+        local name, value = fields[at], fields[at + 1]
+        if name == 't' then
+          texts[#texts + 1] = value
+        elseif name == 'i' and value ~= '' then
+          ids = 1
+          if string.find(value, ',', 1, true) then ids = select(2, string.gsub(value, ',', '')) + 1 end
+        elseif name == 'p' and value ~= '' and prompt == 0 then
+          prompt, cached = string.match(value, '(%d+) (%d+)')
+          prompt, cached = tonumber(prompt), tonumber(cached)
+        end
       end
+      generated = generated + ids
+      if fields[2] == 'd' then delivered = delivered + ids end
     end
-    log.generated = log.generated + ids
-    if fields[2] == 'd' then log.delivered = log.delivered + ids end
-  end
-  return log
+    if #entries > 0 then from = '(' .. entries[#entries][1] end
+  until #entries < 256
+  return {texts = texts, prompt = prompt, cached = cached, generated = generated, delivered = delivered}
 end
 
 -- Keep what was asked and said for later requests, if that was asked for: text deltas are escaped alike, so
