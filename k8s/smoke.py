@@ -3,12 +3,13 @@
 It applies an overlay (dev without one), asks for a long answer, replaces every gateway and worker while it is being
 written, and compares the text.  It also looks whether the cluster enforces the network policies.  Images must be there:
 ``kind load docker-image tokenwire-gateway:0.1.0 tokenwire-worker:0.1.0``, or a registry that the overlay names.
-Everything stays as it is at the end; ``kubectl delete namespace tokenwire`` takes it away.
+``TOKENWIRE_KEY`` is the API key where one is asked for.  Everything stays as it is at the end; ``kubectl delete namespace tokenwire`` takes it away.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -75,7 +76,8 @@ def survives_a_rollout() -> None:
     """Replace all pods under an answer, and compare its text with what the log holds at the end."""
     print("-- replacing every gateway and worker while an answer is being written")
     with _forwarded() as url:
-        answer = stream(PROMPT, base_url=f"{url}/v1", max_output_tokens=TOKENS, temperature=0)
+        key = os.environ.get("TOKENWIRE_KEY")
+        answer = stream(PROMPT, base_url=f"{url}/v1", api_key=key, max_output_tokens=TOKENS, temperature=0)
         text = "".join(_struck(answer))
         told = answer.response or {}
     stored = "".join(part["text"] for item in told["output"] for part in item["content"])

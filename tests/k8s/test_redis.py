@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -77,6 +79,21 @@ def test_both_tiers_do_all_they_need_as_their_users(stack):
     # Redis 7.0, which has started just now, is warned of its AOF; nothing else may be wrong.
     assert [line for line in warnings if "truncated" not in line.get("problem", "")] == []
     assert "NOPERM" not in (stack.folder / "worker.err").read_text()
+
+
+@pytest.mark.parametrize("command", ["keys create alice", "keys list", "ps", "usage"])
+@pytest.mark.usefixtures("stack")
+def test_a_hand_in_a_gateways_pod_may_do_what_it_needs(server, command):
+    # kubectl exec deployment/gateway -- tokenwire keys create alice
+    done = subprocess.run(
+        [sys.executable, "-m", "tokenwire", *command.split()],
+        env=os.environ | {"REDIS_URL": server.url("gateway")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_queue_counts_what_waits_and_what_runs(stack, server):
