@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields
 
 from tokenwire.audit.facts import Fact, Owned, Stopped, Struck, Watched
@@ -124,7 +124,8 @@ class Whole:
     def weigh(self) -> None:
         """Fill evidence and violations."""
         evidence = self.evidence
-        evidence.stalled = sum(stall.end - stall.start for stall in self._stalls)
+        everybody = {stall.who for stall in self._stalls}
+        evidence.stalled = self._stalled(0.0, float("inf"), everybody)
         for strike in self._struck:
             evidence.strikes[strike.fault] = evidence.strikes.get(strike.fault, 0) + 1
             evidence.hits[strike.fault] = evidence.hits.get(strike.fault, 0) + self._hit(strike)
@@ -167,7 +168,7 @@ class Whole:
                 pause = _still(each, strike) if _ran(each, strike) else 0.0
                 if pause:
                     self.evidence.pauses.setdefault(strike.fault, []).append(pause)
-                if pause > limit + self._stalled(strike.begin, strike.begin + pause):
+                if pause > limit + self._stalled(strike.begin, strike.begin + pause, _on_the_way(each)):
                     detail = f"{pause:.2f} s from {strike.fault} on, allowed {limit:.2f} s"
                     self.violations.append(
                         Violation(Promise.PAUSE, "pause too long", each.response_id, detail)
@@ -196,7 +197,7 @@ class Whole:
         rules, fault = self._rules, strike.fault
         free = self._load.free(strike.begin, owned.seen)
         limit = rules.drain_pause if fault is Fault.DRAIN_WORKER else rules.lease + rules.pause_slack
-        excused = self._stalled(strike.begin, owned.seen)
+        excused = self._stalled(strike.begin, owned.seen, _on_the_way(each, owned))
         if not free or (pause > limit and (pause <= limit + excused or self._others(strike, owned.seen))):
             self.evidence.crowded_pauses.append(pause)
             return
@@ -228,7 +229,11 @@ class Whole:
         evidence.stopped_queued += stop.queued
         evidence.after_stop.append(stop.tokens)
         delay = stop.seen - stop.at
-        excused = rules.stop_seconds < delay <= rules.stop_seconds + self._stalled(stop.at, stop.seen)
+        excused = (
+            rules.stop_seconds
+            < delay
+            <= rules.stop_seconds + self._stalled(stop.at, stop.seen, stop.gateways)
+        )
         if excused or not stop.one_socket or self._troubled(stop.at - _SETTLING, stop.seen, gateways=True):
             evidence.troubled_stops.append(delay)
         else:
@@ -242,7 +247,7 @@ class Whole:
         if not stop.freed or self._troubled(stop.ended - 6.0, stop.freed, gateways=False):
             return
         seconds = max(0.0, stop.freed - stop.ended)
-        if seconds > self._rules.stop_seconds + 0.1 + self._stalled(stop.ended, stop.freed):
+        if seconds > self._rules.stop_seconds + 0.1 + self._stalled(stop.ended, stop.freed, (stop.owner,)):
             detail = f"{seconds:.2f} s after its ending"
             self.violations.append(Violation(Promise.STOP, "slot freed late", each.response_id, detail))
         self.evidence.freed.append(seconds)
@@ -261,7 +266,7 @@ class Whole:
             for strike in self._struck
             if strike.fault.on_server and strike.begin < each.ended and strike.end > each.left_at
         )
-        if ran > limit + self._stalled(each.left_at, each.ended):
+        if ran > limit + self._stalled(each.left_at, each.ended, _on_the_way(each)):
             detail = f"ran {ran:.1f} s after everybody had left, and ended by {each.reason}"
             self.violations.append(Violation(Promise.STOP, "orphan not stopped", each.response_id, detail))
 
@@ -277,7 +282,7 @@ class Whole:
                 for strike in self._struck
                 if strike.fault.on_gateway
             )
-            if not struck and opened < each.ended - 0.5 - self._stalled(opened, each.ended):
+            if not struck and opened < each.ended - 0.5 - self._stalled(opened, each.ended, (gateway,)):
                 self.violations.append(
                     Violation(Promise.STOP, "ended as left while watched", each.response_id, f"at {gateway}")
                 )
@@ -292,7 +297,9 @@ class Whole:
         for strike in self._struck:
             if strike.fault in (Fault.DRAIN_WORKER, Fault.DRAIN_GATEWAY):
                 self.evidence.drain_exits.append(strike.exit_seconds)
-                slow = strike.exit_seconds > self._rules.drain_exit + self._stalled(strike.begin, strike.end)
+                slow = strike.exit_seconds > self._rules.drain_exit + self._stalled(
+                    strike.begin, strike.end, (strike.target,)
+                )
                 if slow or strike.exit_code != 0:
                     detail = f"exit {strike.exit_code} after {strike.exit_seconds:.1f} s"
                     self.violations.append(
@@ -308,7 +315,7 @@ class Whole:
             if strike.target == watched.gateway or strike.fault.on_server
             if strike.begin < watched.end and strike.end > begin
         )
-        if watched.unseen > self._rules.silence + out + self._stalled(begin, watched.end):
+        if watched.unseen > self._rules.silence + out + self._stalled(begin, watched.end, (watched.gateway,)):
             detail = f"a socket stood {watched.unseen:.1f} s after the ending and did not bring it"
             self.violations.append(Violation(Promise.ONE_ENDING, "ending not told", each.response_id, detail))
 
@@ -331,11 +338,11 @@ class Whole:
 
     # ---- excuses ----
 
-    def _stalled(self, begin: float, end: float) -> float:
-        """Return for how long the machine held somebody up between two times; at once counts once."""
+    def _stalled(self, begin: float, end: float, who: Collection[str]) -> float:
+        """Return for how long the machine held the audit or one of these up; what is at once counts once."""
         total, at = 0.0, begin
         for stall in self._stalls:
-            if stall.end > at and stall.start < end:
+            if (not stall.who or stall.who in who) and stall.end > at and stall.start < end:
                 total += min(stall.end, end) - max(stall.start, at)
                 at = min(stall.end, end)
         return total
@@ -352,6 +359,12 @@ class Whole:
             )
             for strike in self._struck
         )
+
+
+def _on_the_way(each: Fact, given_up: Owned | None = None) -> set[str]:
+    """Return who could hold a response up: its gateways, and whoever took over, or all that ever owned it."""
+    workers = {owned.owner for owned in each.owned if given_up is None or owned.begin >= given_up.end}
+    return workers | {watched.gateway for watched in each.watched}
 
 
 def _at(owned: Owned, strike: Struck) -> bool:

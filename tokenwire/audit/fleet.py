@@ -117,10 +117,10 @@ class AuditFleet:
         return plan.model_name(self._settings())
 
     @property
-    def pids(self) -> list[int]:
-        """Process ids of all that run now."""
-        running = (member.running for member in self.members)
-        return [each.pid for each in running if each is not None and each.returncode is None]
+    def pids(self) -> dict[str, int]:
+        """Process ids of all that run now, by the names that the evidence knows."""
+        running = ((member.target, member.running) for member in self.members)
+        return {name: each.pid for name, each in running if each is not None and each.returncode is None}
 
     @property
     def urls(self) -> list[str]:

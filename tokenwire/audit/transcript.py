@@ -117,10 +117,12 @@ class Viewing(msgspec.Struct, gc=False):
 
 
 class Stall(msgspec.Struct, array_like=True, gc=False):
-    """A time in which a process of the audit did not get the processor: nothing is known of it."""
+    """A time in which a process did not get the processor."""
 
     start: float
     end: float
+    who: str = ""
+    """The worker's name or the gateway's index; empty is the audit itself, of whose time nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)

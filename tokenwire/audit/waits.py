@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,9 +19,10 @@ _NANO = 1e-9
 class Waits:
     """Looks at ``/proc/PID/task/*/schedstat`` again and again (Linux; elsewhere nothing is found)."""
 
-    def __init__(self, pids: Callable[[], Sequence[int]], proc: Path = Path("/proc")) -> None:
+    def __init__(self, pids: Callable[[], Mapping[str, int]], proc: Path = Path("/proc")) -> None:
+        """``pids`` returns the process of each name that runs now."""
         self.found: list[Stall] = []
-        """For each tick as long as the process that waited longest did; placed at the tick's end."""
+        """For each tick and process as long as its thread that waited longest did, at the tick's end."""
         self._pids = pids
         self._proc = proc
         self._known: dict[Path, float] = {}
@@ -34,11 +35,13 @@ class Waits:
 
     def look(self, now: float) -> None:
         """Note what was waited since the last look."""
-        waited = {task: delay for pid in self._pids() for task, delay in self._delays(pid)}
-        longest = max((delay - self._known.get(task, delay) for task, delay in waited.items()), default=0.0)
-        self._known = waited
-        if longest > _WORTH:
-            self.found.append(Stall(now - longest, now))
+        known, self._known = self._known, {}
+        for who, pid in self._pids().items():
+            waited = dict(self._delays(pid))
+            longest = max((delay - known.get(task, delay) for task, delay in waited.items()), default=0.0)
+            self._known |= waited
+            if longest > _WORTH:
+                self.found.append(Stall(now - longest, now, who))
 
     def _delays(self, pid: int) -> list[tuple[Path, float]]:
         """Return how long each thread of a process has waited in its life, in seconds."""

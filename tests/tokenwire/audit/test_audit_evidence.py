@@ -254,3 +254,16 @@ def test_who_comes_back_to_a_gateway_that_is_struck_just_then_is_not_known_to_be
     each = left_while(Stay(0, 99.0, -2, 140.0), Stay(1, 148.0, 5))
     assert wrong in kinds(weighed([each], [Struck(Fault.FREEZE_GATEWAY, "0", 148.2, 151.0)]))
     assert wrong not in kinds(weighed([each], [Struck(Fault.FREEZE_GATEWAY, "1", 148.2, 151.0)]))
+
+
+def test_only_who_is_on_the_way_excuses_a_pause():
+    struck = [Struck(Fault.KILL_WORKER, "a", 10.0, 11.0)]
+    wrong = (Promise.PAUSE, "pause too long")
+    for who, broken in (("b", False), ("", False), ("a", True), ("c", True)):
+        whole = weighed([handed(15.6), IDLE], struck, [Stall(11.0, 13.0, who)])
+        assert (wrong in kinds(whole)) is broken, who
+
+
+def test_what_several_waited_at_once_counts_once():
+    whole = weighed([], [], [Stall(1.0, 2.0), Stall(1.5, 3.0, "b"), Stall(1.6, 1.9, "c")])
+    assert whole.evidence.stalled == 2.0

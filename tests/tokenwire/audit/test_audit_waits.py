@@ -14,7 +14,7 @@ def write(proc, pid: int, thread: int, nanoseconds: int) -> None:
 
 
 def test_the_thread_that_waited_longest_counts(tmp_path):
-    waits = Waits(lambda: [1, 2], tmp_path)
+    waits = Waits(lambda: {"a": 1, "b": 2}, tmp_path)
     write(tmp_path, 1, 1, 5_000_000_000)
     write(tmp_path, 2, 2, 0)
     waits.look(100.0)
@@ -25,11 +25,14 @@ def test_the_thread_that_waited_longest_counts(tmp_path):
     write(tmp_path, 2, 3, 900_000_000)  # a new thread
     waits.look(100.25)
 
-    assert [(stall.start, stall.end) for stall in waits.found] == [(pytest.approx(100.05), 100.25)]
+    assert [(stall.start, stall.end, stall.who) for stall in waits.found] == [
+        (pytest.approx(100.15), 100.25, "a"),
+        (pytest.approx(100.05), 100.25, "b"),
+    ]
 
 
 def test_a_little_waiting_and_processes_that_are_gone_count_for_nothing(tmp_path):
-    waits = Waits(lambda: [1, 2], tmp_path)
+    waits = Waits(lambda: {"a": 1, "b": 2}, tmp_path)
     for nanoseconds in (0, 20_000_000):
         write(tmp_path, 1, 1, nanoseconds)
         waits.look(1.0)
