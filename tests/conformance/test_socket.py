@@ -134,6 +134,39 @@ async def test_the_same_seed_is_the_same_answer(target):
         assert text_of(await socket.whole(8, **asked)) == text_of(await socket.whole(8, **asked))
 
 
+async def test_logprobs_that_are_asked_for_are_those_of_the_text_wherever_they_are_told(target):
+    async with target.socket() as socket:
+        events = await socket.whole(6, include=["message.output_text.logprobs"], top_logprobs=2)
+    deltas = [event for event in events if event["type"] == "response.output_text.delta"]
+    told = [each for event in deltas for each in event["logprobs"]]
+    assert told
+    text = b"".join(bytes(each["bytes"]) for each in told).decode(errors="replace")
+    assert text_of(events).startswith(text[: len(text_of(events))])
+    for each in told:
+        assert each["logprob"] <= 0
+        first, second = (other["logprob"] for other in each["top_logprobs"])
+        assert first >= second
+    text_done, part_done, item_done, last = events[-4:]
+    (stored,) = (await target.stored(id_of(events)))["output"][0]["content"]
+    assert text_done["logprobs"] == part_done["part"]["logprobs"] == told
+    assert item_done["item"]["content"][0]["logprobs"] == stored["logprobs"] == told
+    assert last["response"]["output"][0]["content"][0]["logprobs"] == told
+    async with target.socket(f"?response_id={id_of(events)}&starting_after=4") as socket:
+        rest = await socket.until(*TERMINAL)
+    again = [each for e in rest if e["type"] == "response.output_text.delta" for each in e["logprobs"]]
+    assert again == [each for event in deltas[1:] for each in event["logprobs"]]
+
+
+async def test_penalties_are_taken_and_shown_and_bounded(target):
+    async with target.socket() as socket:
+        events = await socket.whole(4, frequency_penalty=0.5, presence_penalty=-1)
+        orderly(events)
+        response = events[-1]["response"]
+        assert (response["frequency_penalty"], response["presence_penalty"]) == (0.5, -1)
+        await socket.create(4, frequency_penalty=2.5)
+        assert (await socket.refused())["error"]["param"] == "frequency_penalty"
+
+
 async def test_the_same_idempotency_key_is_the_same_response(target):
     key = f"conformance-{id(object())}-{asyncio.get_running_loop().time()}"
     async with target.socket() as one, target.socket() as other:
