@@ -44,7 +44,7 @@ from shared.store.contract import GatewayStore, Live, StoreUnavailable
 from shared.store.gateway import RedisGatewayStore
 from shared.store.link import Server
 from shared.store.live import LiveReader
-from shared.store.meters import Meters
+from shared.store.meters import Meters, RedisMeters
 from shared.store.place import parse
 
 _ROUND_SECONDS = 1.0
@@ -252,7 +252,14 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
         store = RedisGatewayStore(link, name=name, partitions=settings.partitions, leases=settings.leases)
         tracing = Tracing(record, settings.trace_ratio if settings.otlp else 0.0)
         gateway = Gateway(
-            settings, store, log, registry, name=name, tracing=tracing, access=RedisAccess(link)
+            settings,
+            store,
+            log,
+            registry,
+            name=name,
+            tracing=tracing,
+            access=RedisAccess(link),
+            meters=RedisMeters(link),
         )
         live = LiveReader(settings.redis_url, gateway.hub.on_live, gateway.hub.on_link)
         live.start()
