@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from chatting import TOKENS
+from chatting import KEY, TOKENS
 from cuttable import Cuttable, cuttable
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 from running import Up, running_up
@@ -99,6 +99,31 @@ async def echo_up() -> AsyncIterator[Up]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pair(valkey: str) -> AsyncIterator[tuple[Up, Up]]:
+    """Two stacks on one server: what one's gateway asks for, the other's worker may compute."""
+    shared = ECHO | {"REDIS_URL": valkey, "LEASE_SECONDS": "1", "SLOTS": "4"}
+    async with running_up(_free_port(), **shared) as one, running_up(_free_port(), **shared) as other:
+        yield one, other
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def long_up() -> AsyncIterator[Up]:
+    """One stack that makes long answers, fast."""
+    async with running_up(
+        _free_port(),
+        **ECHO | {"ECHO_RATE": "2000", "DEFAULT_OUTPUT_TOKENS": "6500", "MAX_OUTPUT_TOKENS": "6500"},
+    ) as up:
+        yield up
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def locked_up() -> AsyncIterator[Up]:
+    """One stack that lets nobody in without a key."""
+    async with running_up(_free_port(), **ECHO | {"AUTH": "keys", "API_KEYS": f"browser:{KEY}"}) as up:
+        yield up
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def model_up() -> AsyncIterator[Up]:
     """One stack with the real small model."""
     async with running_up(_free_port(), DEFAULT_OUTPUT_TOKENS="72") as up:
@@ -147,8 +172,8 @@ async def open_page(browser: Browser) -> AsyncIterator[Opener]:
 
     async with _closing(contexts):
         yield opened
-    # A lost connection is logged by the browser itself, whatever the page does.
-    own = ("net::ERR_", "console: WebSocket connection to ")
+    # A lost connection and a refusal are logged by the browser itself, whatever the page does.
+    own = ("net::ERR_", "console: WebSocket connection to ", "status of 401 (Unauthorized)")
     assert [each for each in complaints if not any(word in each for word in own)] == []
 
 

@@ -12,6 +12,9 @@ from playwright.async_api import Locator, Page, expect
 TOKENS = 120
 """What the stacks of the browser tests have as DEFAULT_OUTPUT_TOKENS: the echo engine goes on until then."""
 
+KEY = "a-key-for-the-browser-tests"
+"""What lets the browser into the stack that asks for one."""
+
 PROMPT = (
     "A token is a small piece of text: a word, a part of one, or a mark. The model reads them all and computes "
     "which may come next, again and again, and each is sent on its way before the following one is known."

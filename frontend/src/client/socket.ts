@@ -20,10 +20,11 @@ export interface StreamClientOptions {
   /** Called with each event that the answer took, once and in order, and when it came. */
   readonly onTaken?: (event: ResponseEvent, now: number) => void;
   /**
-   * Fetches a ticket for each new socket, where the server asks for a credential (`POST /v1/ws-tickets`).  One that
-   * fails counts as a lost link and is tried again; reject with `Unauthorised` where that is no use.
+   * Fetches a ticket for each new socket, where the server asks for a credential (`POST /v1/ws-tickets`); undefined
+   * where it does not.  One that fails counts as a lost link and is tried again; reject with `Unauthorised` where that
+   * is no use.
    */
-  readonly ticket?: () => Promise<string>;
+  readonly ticket?: () => Promise<string | undefined>;
   readonly surroundings?: Surroundings;
 }
 
@@ -44,7 +45,7 @@ export class StreamClient {
   readonly #url: string;
   readonly #onChange: (state: State) => void;
   readonly #onTaken: (event: ResponseEvent, now: number) => void;
-  readonly #ticket: (() => Promise<string>) | undefined;
+  readonly #ticket: (() => Promise<string | undefined>) | undefined;
   readonly #world: Surroundings;
   readonly #sockets = new Map<number, WebSocket>();
   /** Links whose ticket is on its way. */
@@ -127,7 +128,8 @@ export class StreamClient {
     this.#awaited.add(link);
     this.#ticket().then(
       (ticket) => {
-        if (this.#awaited.delete(link)) this.#open(link, [PROTOCOL, TICKET + ticket]);
+        const protocols = ticket === undefined ? [] : [PROTOCOL, TICKET + ticket];
+        if (this.#awaited.delete(link)) this.#open(link, protocols);
       },
       (reason: unknown) => {
         const code = reason instanceof Unauthorised ? 1008 : 1006;

@@ -2,13 +2,14 @@
 
 import { h, options, render } from "preact";
 import { newKey, responsesUrl } from "../client/index.ts";
+import { Access } from "./access.ts";
 import { copy, download } from "./clipboard.ts";
 import { ask, begun, type Conversation, renew, show, type Turn } from "./conversation.ts";
 import { jsonFile, markdownFile } from "./exporting.ts";
 import { Lines } from "./lines.ts";
 import type { Highlight } from "./markdown/ink.ts";
 import { Painter } from "./painter.ts";
-import { asked, languageOf, load, type Preferences, save } from "./preferences.ts";
+import { asked, languageOf, load, type Preferences, save, tuned } from "./preferences.ts";
 import { Reporter } from "./reporting.ts";
 import { hashOf, type Route, routeOf } from "./route.ts";
 import { sceneOf, watchKey } from "./scening.ts";
@@ -28,9 +29,18 @@ export class App {
   readonly #store = storeOf("localStorage");
   readonly #shelf = new Shelf(this.#store);
   readonly #painter = new Painter(() => this.#paint());
-  readonly #reporter = new Reporter({ send: reportTimes, later: (flush, ms) => void setTimeout(flush, ms) });
+  readonly #access = new Access(
+    storeOf("sessionStorage"),
+    (path, options) => fetch(path, options),
+    () => this.#painter.request(),
+  );
+  readonly #reporter = new Reporter({
+    send: (report) => reportTimes(report, (path, options) => this.#access.get(String(path), options)),
+    later: (flush, ms) => void setTimeout(flush, ms),
+  });
   readonly #lines = new Lines({
     url: responsesUrl(location),
+    ticket: () => this.#access.ticket(),
     onChange: (key, stream) => this.#changed(key, stream),
     onSample: (sample) => this.#reporter.add(sample),
   });
@@ -79,7 +89,7 @@ export class App {
   }
 
   async #meet(): Promise<void> {
-    this.#models = await modelNames();
+    this.#models = await modelNames((path) => this.#access.get(path));
     this.#painter.request();
   }
 
@@ -120,6 +130,7 @@ export class App {
       notice: this.#notice,
       isListOpen: this.#isListOpen,
       highlight: this.#highlight,
+      asking: this.#access.asking,
     });
     document.title = `${scene.title} · Tokenwire`;
     document.documentElement.lang = scene.words.tag;
@@ -185,7 +196,7 @@ export class App {
   }
 
   async #learnPlace(responseId: string): Promise<void> {
-    const waiting = await waitingOf(responseId);
+    const waiting = await waitingOf(responseId, (path) => this.#access.get(path));
     const stream = this.#lines.get(this.#key);
     if (stream?.state.answer?.id !== responseId) return;
     stream.waiting = waiting;
@@ -208,8 +219,10 @@ export class App {
       copy: (text) => void this.#copy(text, this.#words.copied),
       share: ({ responseId }) => this.#share(responseId),
       prefer: (change) => this.#prefer(change),
+      tune: (change) => this.#prefer({ parameters: tuned(this.#preferences, change) }),
       list: (isOpen) => this.#list(isOpen),
       dismiss: () => this.#say(undefined),
+      useKey: (key) => this.#useKey(key),
       needColours: () => void this.#loadColours(),
     };
   }
@@ -286,6 +299,12 @@ export class App {
     this.#preferences = { ...this.#preferences, ...change };
     save(this.#store, this.#preferences);
     this.#painter.request();
+  }
+
+  /** Come back with a key: learn the models, and try what was refused again. */
+  #useKey(key: string): void {
+    this.#access.use(key);
+    void this.#meet();
   }
 
   #list(isOpen: boolean): void {

@@ -7,6 +7,7 @@ import { Stream } from "./stream.ts";
 
 export interface LinesOptions {
   readonly url: string;
+  readonly ticket: () => Promise<string | undefined>;
   readonly onChange: (key: string, stream: Stream) => void;
   readonly onSample: (sample: Sample) => void;
 }
@@ -66,10 +67,10 @@ export class Lines {
   }
 
   #stream(key: string): Stream {
-    const { url, onChange, onSample } = this.#options;
+    const { onChange, ...options } = this.#options;
     const known = this.#streams.get(key);
     if (known !== undefined) return known;
-    const made = new Stream({ url, onChange: (stream) => onChange(key, stream), onSample });
+    const made = new Stream({ ...options, onChange: (stream) => onChange(key, stream) });
     this.#streams.set(key, made);
     return made;
   }

@@ -85,9 +85,19 @@ export function encode(preferences: Preferences): string {
   return JSON.stringify(preferences);
 }
 
+/** Change parameters; what is undefined or empty is left to the server. */
+export function tuned({ parameters }: Preferences, change: Partial<Parameters>): Parameters {
+  const all = Object.entries({ ...parameters, ...change });
+  return Object.fromEntries(all.filter(([, value]) => value !== undefined && value !== ""));
+}
+
 /** Return what is asked of the server besides the input. */
-export function asked({ model, parameters }: Preferences): Omit<Request, "input"> {
-  return { ...parameters, ...(model === undefined ? {} : { model }) };
+export function asked({ model, parameters, tokens }: Preferences): Omit<Request, "input"> {
+  return {
+    ...parameters,
+    ...(model === undefined ? {} : { model }),
+    ...(tokens ? { include: ["message.output_text.logprobs"] } : {}),
+  };
 }
 
 /** Say which language to speak: the chosen one, else the first of the browser's that is known. */

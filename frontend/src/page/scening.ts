@@ -15,7 +15,8 @@ type Passed =
   | "busy"
   | "notice"
   | "isListOpen"
-  | "highlight";
+  | "highlight"
+  | "asking";
 
 export interface Known extends Pick<Scene, Passed> {
   /** The one that is open. */

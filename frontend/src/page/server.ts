@@ -4,13 +4,16 @@ import type { Report } from "./reporting.ts";
 import { isFields } from "./shape.ts";
 import type { Waiting } from "./telling.ts";
 
+/** Asks a server for what lies at a path. */
+export type Get = (path: string) => Promise<Response>;
+
 /** Ask for the models' names; none if nobody is there yet or the list cannot be had. */
-export async function modelNames(get: typeof fetch = fetch): Promise<readonly string[]> {
+export async function modelNames(get: Get): Promise<readonly string[]> {
   return namesIn(await json("/v1/models", get));
 }
 
 /** Ask how many wait before a response; undefined if it does not wait, or if nobody says so. */
-export async function waitingOf(responseId: string, get: typeof fetch = fetch): Promise<Waiting | undefined> {
+export async function waitingOf(responseId: string, get: Get): Promise<Waiting | undefined> {
   return waitingIn(await json(`/v1/responses/${responseId}`, get));
 }
 
@@ -29,9 +32,9 @@ export async function reportTimes(report: Report, post: typeof fetch = fetch): P
 }
 
 /** Both are ornaments: what fails for good is told where the answer is waited for. */
-async function json(path: string, get: typeof fetch): Promise<unknown> {
+async function json(path: string, get: Get): Promise<unknown> {
   try {
-    const answer = await get(path, { headers: { Accept: "application/json" } });
+    const answer = await get(path);
     return answer.ok ? await answer.json() : undefined;
   } catch (error) {
     if (error instanceof TypeError || error instanceof SyntaxError) return undefined;

@@ -14,6 +14,7 @@ export interface Piece {
 
 export interface StreamOptions {
   readonly url: string;
+  readonly ticket: () => Promise<string | undefined>;
   /** Called after each change of the turn or of the link. */
   readonly onChange: (stream: Stream) => void;
   readonly onSample: (sample: Sample) => void;
@@ -32,6 +33,7 @@ export class Stream {
     this.#options = options;
     this.#client = new StreamClient({
       url: options.url,
+      ticket: options.ticket,
       onChange: (state) => this.#changed(state),
       onTaken: (event, now) => this.#taken(event, now),
     });

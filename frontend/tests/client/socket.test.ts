@@ -139,6 +139,13 @@ describe("StreamClient", () => {
     expect(JSON.stringify(stream.state.answer)).toContain("no longer authorised");
   });
 
+  test("opens a socket without a ticket where the page has none to show", async () => {
+    const stream = client(undefined, () => Promise.resolve(undefined));
+    stream.ask({ input: "Hello" });
+    await vi.advanceTimersByTimeAsync(0);
+    expect(newest().protocols).toEqual([]);
+  });
+
   test("a ticket that comes too late opens nothing", async () => {
     const late: ((ticket: string) => void)[] = [];
     const stream = client(undefined, () => new Promise((resolve) => late.push(resolve)));

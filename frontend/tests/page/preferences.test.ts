@@ -6,8 +6,10 @@ import {
   encode,
   languageOf,
   numberIn,
+  type Parameters,
   PLAIN,
   type Preferences,
+  tuned,
 } from "../../src/page/preferences.ts";
 
 describe("preferences", () => {
@@ -55,9 +57,18 @@ describe("preferences", () => {
     expect(numberIn(name, typed)).toBe(value);
   });
 
+  test("a parameter is changed, or left to the server again", () => {
+    const cleared = { temperature: undefined, instructions: "" } as unknown as Parameters;
+    expect(tuned(PLAIN, { seed: 3 })).toEqual({ temperature: 0.3, top_p: 0.9, seed: 3 });
+    expect(tuned(PLAIN, cleared)).toEqual({ top_p: 0.9 });
+  });
+
   test("what is not chosen is not asked for", () => {
     expect(asked({ ...PLAIN, parameters: {} })).toEqual({});
     expect(asked({ ...PLAIN, model: "m" })).toEqual({ temperature: 0.3, top_p: 0.9, model: "m" });
+    expect(asked({ ...PLAIN, parameters: {}, tokens: true })).toEqual({
+      include: ["message.output_text.logprobs"],
+    });
   });
 
   test.each([

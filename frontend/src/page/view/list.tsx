@@ -101,7 +101,7 @@ function NameBox({ label, name, done }: NameProperties) {
     <input
       class="name"
       aria-label={label}
-      value={name}
+      defaultValue={name}
       ref={(box) => {
         if (box === null || document.activeElement === box) return;
         box.focus();

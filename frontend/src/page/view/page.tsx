@@ -4,6 +4,7 @@ import { Component, createRef } from "preact";
 import { Composer } from "./composer.tsx";
 import { Head } from "./head.tsx";
 import { Glyph, Icon } from "./icons.tsx";
+import { KeyBox } from "./key.tsx";
 import { List } from "./list.tsx";
 import { ParameterSheet } from "./parameters.tsx";
 import type { Actions, Scene } from "./scene.ts";
@@ -70,6 +71,7 @@ export class Page extends Component<Properties, { isFollowing: boolean }> {
         <p class="unseen" role="status" aria-live="polite" id="spoken">
           {scene.spoken}
         </p>
+        <KeyBox asking={scene.asking} words={words} use={actions.useKey} />
         <NoticeBox scene={scene} actions={actions} />
       </>
     );

@@ -1,6 +1,11 @@
-/** The sheet of parameters: which model, and how it is asked. */
+/**
+ * The sheet of parameters: how a model is asked.
+ *
+ * The browser holds what is written into a field: a page that is drawn again meanwhile must not put it back.
+ */
 
-import type { RefObject } from "preact";
+import { Fragment, type RefObject } from "preact";
+import { useState } from "preact/hooks";
 import { BOUNDS, type NumberName, numberIn, type Parameters, PLAIN } from "../preferences.ts";
 import type { Words } from "../words/index.ts";
 import type { Actions, Scene } from "./scene.ts";
@@ -17,8 +22,7 @@ const NUMBERS: readonly NumberName[] = ["temperature", "top_p", "max_output_toke
 export function ParameterSheet({ scene, actions, sheet }: Properties) {
   const { words, preferences } = scene;
   const { parameters } = preferences;
-  const set = (change: Partial<Parameters>) =>
-    actions.prefer({ parameters: without({ ...parameters, ...change }) });
+  const [resets, setResets] = useState(0);
   return (
     // biome-ignore lint/a11y/useKeyWithClickEvents: Esc closes it by itself; a click beside it does too
     <dialog
@@ -32,19 +36,21 @@ export function ParameterSheet({ scene, actions, sheet }: Properties) {
           <h2 id="parameters">{words.parameters}</h2>
           <Tool icon="close" label={words.close} act={() => sheet.current?.close()} />
         </div>
-        {NUMBERS.map((name) => (
-          <NumberField key={name} name={name} words={words} value={parameters[name]} set={set} />
-        ))}
-        <label class="field">
-          <span class="field-name">{words.instructions}</span>
-          <textarea
-            name="instructions"
-            rows={4}
-            value={parameters.instructions ?? ""}
-            onChange={({ currentTarget }) => set({ instructions: currentTarget.value })}
-          />
-          <span class="field-hint">{words.instructionsHint}</span>
-        </label>
+        <Fragment key={resets}>
+          {NUMBERS.map((name) => (
+            <NumberField key={name} name={name} words={words} value={parameters[name]} set={actions.tune} />
+          ))}
+          <label class="field">
+            <span class="field-name">{words.instructions}</span>
+            <textarea
+              name="instructions"
+              rows={4}
+              defaultValue={parameters.instructions ?? ""}
+              onChange={({ currentTarget }) => actions.tune({ instructions: currentTarget.value })}
+            />
+            <span class="field-hint">{words.instructionsHint}</span>
+          </label>
+        </Fragment>
         <label class="field check">
           <input
             type="checkbox"
@@ -58,7 +64,10 @@ export function ParameterSheet({ scene, actions, sheet }: Properties) {
         <button
           class="quiet"
           type="button"
-          onClick={() => actions.prefer({ parameters: PLAIN.parameters, tokens: false })}
+          onClick={() => {
+            actions.prefer({ parameters: PLAIN.parameters, tokens: false });
+            setResets(resets + 1);
+          }}
         >
           {words.reset}
         </button>
@@ -92,18 +101,11 @@ function NumberField({ name, words, value, set }: NumberProperties) {
         max={max}
         step={whole ? 1 : "any"}
         placeholder={words.serverChooses}
-        value={value ?? ""}
+        defaultValue={value ?? ""}
         onChange={({ currentTarget }) => read(currentTarget)}
       />
       <span class="field-hint">{words[`${name}Hint`]}</span>
     </label>
-  );
-}
-
-/** Leave out what is left to the server. */
-function without(parameters: Record<string, unknown>): Parameters {
-  return Object.fromEntries(
-    Object.entries(parameters).filter(([, value]) => value !== undefined && value !== ""),
   );
 }
 

@@ -1,8 +1,9 @@
 /** What is to be seen, as one value, and what may be done about it. */
 
+import type { Asking } from "../access.ts";
 import type { Conversation, Turn } from "../conversation.ts";
 import type { Highlight } from "../markdown/ink.ts";
-import type { Preferences } from "../preferences.ts";
+import type { Parameters, Preferences } from "../preferences.ts";
 import type { Piece } from "../stream.ts";
 import type { StateLine } from "../telling.ts";
 import type { Words } from "../words/index.ts";
@@ -46,6 +47,8 @@ export interface Scene {
   readonly isListOpen: boolean;
   /** Undefined until it was needed and loaded. */
   readonly highlight: Highlight | undefined;
+  /** Whether the server asks for a key. */
+  readonly asking: Asking;
 }
 
 export interface Actions {
@@ -62,8 +65,11 @@ export interface Actions {
   copy(text: string, notice?: string): void;
   share(turn: Turn): void;
   prefer(change: Partial<Preferences>): void;
+  /** Change parameters; what is undefined or empty is left to the server. */
+  tune(change: Partial<Parameters>): void;
   list(isOpen: boolean): void;
   dismiss(): void;
+  useKey(key: string): void;
   /** There is code to be coloured. */
   needColours(): void;
 }

@@ -1,6 +1,6 @@
 /** One turn: the question, the answer, and what may be done with either. */
 
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { Turn } from "../conversation.ts";
 import type { Highlight } from "../markdown/ink.ts";
 import type { Piece } from "../stream.ts";
@@ -27,6 +27,11 @@ interface Properties {
   readonly actions: Actions;
 }
 
+/** Says whether a question may be too tall to be shown whole. */
+function isLong(prompt: string): boolean {
+  return prompt.length > 400 || prompt.split("\n").length > 12;
+}
+
 export const TurnView = kept((properties: Properties) => {
   const { turn } = properties;
   return (
@@ -43,7 +48,9 @@ function Question(properties: Properties) {
   if (isEdited) return <Editor {...properties} close={() => setEdited(false)} />;
   return (
     <section class="asked" aria-label={words.you}>
-      <div class="prompt">{turn.prompt}</div>
+      <div class="prompt" tabIndex={isLong(turn.prompt) ? 0 : undefined}>
+        {turn.prompt}
+      </div>
       <div class="tools">
         <Tool icon="copy" label={words.copyMessage} act={() => actions.copy(turn.prompt)} />
         {!isReadOnly && <Tool icon="edit" label={words.edit} isOff={isBusy} act={() => setEdited(true)} />}
@@ -52,13 +59,16 @@ function Question(properties: Properties) {
   );
 }
 
+/** The browser holds what is written: a page that is drawn again meanwhile must not put it back. */
 function Editor({ turn, words, isBusy, actions, close }: Properties & { close: () => void }) {
-  const [text, setText] = useState(turn.prompt);
+  const box = useRef<HTMLTextAreaElement>(null);
   const resend = () => {
-    if (text.trim() === "" || isBusy) return;
+    const text = box.current?.value.trim() ?? "";
+    if (text === "" || isBusy) return;
     close();
-    actions.edit(turn, text.trim());
+    actions.edit(turn, text);
   };
+  useEffect(() => box.current?.focus(), []);
   return (
     <form
       class="editor"
@@ -69,11 +79,8 @@ function Editor({ turn, words, isBusy, actions, close }: Properties & { close: (
     >
       <textarea
         aria-label={words.editing}
-        value={text}
-        ref={(box) => {
-          if (box !== null && document.activeElement !== box) box.focus();
-        }}
-        onInput={({ currentTarget }) => setText(currentTarget.value)}
+        defaultValue={turn.prompt}
+        ref={box}
         onKeyDown={(event) => {
           if (event.key === "Escape") {
             event.stopPropagation();
@@ -85,7 +92,7 @@ function Editor({ turn, words, isBusy, actions, close }: Properties & { close: (
         <button class="quiet" type="button" onClick={close}>
           {words.cancel}
         </button>
-        <button class="act" type="submit" disabled={isBusy || text.trim() === ""}>
+        <button class="act" type="submit" disabled={isBusy}>
           {words.resend}
         </button>
       </div>

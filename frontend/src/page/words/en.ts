@@ -136,7 +136,6 @@ export const en = {
   keyLabel: "API key",
   keyWrong: "The server does not know this key.",
   keySave: "Use this key",
-  key: "API key",
 };
 
 export type Words = typeof en;

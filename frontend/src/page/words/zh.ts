@@ -129,5 +129,4 @@ export const zh: Words = {
   keyLabel: "API 密钥",
   keyWrong: "服务器不认识这个密钥。",
   keySave: "使用此密钥",
-  key: "API 密钥",
 };
