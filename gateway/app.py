@@ -143,7 +143,8 @@ class Gateway:
         self._rounds = [
             self._tasks.every(_ROUND_SECONDS, self._sockets.tick, "tick"),
             self._tasks.every(_ROUND_SECONDS, self._round, "round"),
-            self._tasks.every(_ROUND_SECONDS, self._entrance.look, "entrance"),
+            self._tasks.every(_ROUND_SECONDS, self._entrance.roster.look, "roster"),
+            self._tasks.every(_ROUND_SECONDS, self._entrance.doorkeeper.refresh, "credentials"),
             self._tasks.every(REFRESH_SECONDS, self._meter.refresh, "refresh"),
             self._tasks.every(settings.recheck_seconds, self._entrance.roster.recheck, "recheck"),
         ]

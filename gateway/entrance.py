@@ -35,11 +35,6 @@ class Entrance:
         """Judge a header block; ``values`` returns all values of a header, ``peer`` is the other end."""
         return await self.doorkeeper.admit(read_knock(values, peer, self.trusted, query_ticket))
 
-    async def look(self) -> None:
-        """End the stay of those whose credential has run out, and read changed keys.  Raises SettingsError."""
-        await self.roster.look()
-        await self.doorkeeper.refresh()
-
     async def revoked(self, kind: str, which: str) -> None:
         """Act on what the control channel says."""
         self.doorkeeper.forget(kind, which)

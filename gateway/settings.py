@@ -62,7 +62,7 @@ class GatewaySettings:
     api_keys_file: Path | None = setting(
         "API_KEYS_FILE",
         None,
-        "File of such keys, one a line; read again when it changes, and who is not in it any more is cut.",
+        "File of such keys, one a line; read again when it changes; who is not in it any more is cut at the next RECHECK_SECONDS.",
     )
     jwt_issuer: str = setting("JWT_ISSUER", "", "The `iss` that tokens must have.")
     jwt_audience: str = setting("JWT_AUDIENCE", "", "The `aud` that tokens must have.")

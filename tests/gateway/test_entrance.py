@@ -348,3 +348,19 @@ async def test_where_the_store_is_full_there_is_no_ticket_and_a_key_can_still_be
             await link.close()
         await until(lambda: bench.gateway._entrance.doorkeeper._keys._cache.get(key.id) is None)
         assert (await http.get("/v1/models", headers=bearer(key.text))).status_code == 401
+
+
+async def test_a_key_that_is_taken_out_of_the_file_loses_its_sockets(valkey, tmp_path):
+    file = tmp_path / "keys"
+    file.write_text(f"carol:{'c' * 20}\ndave:{'d' * 20}\n")
+    settings = {"api_keys_file": file, "recheck_seconds": 1.0}
+    async with (
+        guarded(valkey, **settings) as ([bench], _),
+        bench.client(additional_headers=bearer("c" * 20)) as carol,
+        bench.client(additional_headers=bearer("d" * 20)) as dave,
+    ):
+        file.write_text(f"dave:{'d' * 20}\n")
+        assert await carol.closed() == 1008
+        await dave.send(type="response.cancel")
+        assert (await dave.event())["error"]["code"] == "response_not_active"
+        assert await refused(bench, additional_headers=bearer("c" * 20)) == (401, "invalid_api_key")
