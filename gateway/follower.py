@@ -87,7 +87,9 @@ class Follower:
         if not (self._contiguous(entries) and self._is_our_lineage(log.entries)):
             return Lost()
         for entry in entries:
-            self.next, self.cursor_epoch = entry.upto, entry.epoch
+            self.next = entry.upto
+            if entry.covers:  # a later claim writes no event: the last one is still its predecessor's
+                self.cursor_epoch = entry.epoch
         self.epoch = max(self.epoch, log.epoch, self.cursor_epoch or 0)
         ended = bool(entries) and entries[-1].kind is Kind.ENDED
         self.state = State.ENDED if ended else State.LIVE

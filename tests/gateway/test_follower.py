@@ -48,6 +48,19 @@ def test_a_gap_asks_for_the_log():
     assert [entry.text for entry in follower.read(log.followed(follower.next - 1))] == ["a", "b"]
 
 
+def test_who_joins_between_a_hand_over_and_its_first_word_keeps_the_cursor_of_the_last_event():
+    """Found by the audit: the next read was refused, as if another lineage had been seen."""
+    log = started()
+    epoch = log.delta("a").epoch
+    log.claim()
+    follower, _ = joined(log)
+    assert (follower.next, follower.cursor_epoch, follower.epoch) == (5, epoch, log.epoch)
+    follower.must_read()
+    entry = log.delta("b")
+    assert follower.read(log.followed(follower.next - 1)) == [entry]
+    assert follower.cursor_epoch == log.epoch
+
+
 def test_an_ending_of_another_lineage_is_not_put_behind_what_was_seen():
     """Found by the audit: the ending and the last words were lost after the live channel had told of both."""
     log = started()
