@@ -34,6 +34,7 @@ from gateway.chunks import CHAT, TEXT, Chunks, Form, whole
 from gateway.completions import Asked
 from gateway.connection import Desk
 from gateway.create import LOGPROBS, idempotency_key
+from gateway.diagnostics import Diagnosis, PacedStream
 from gateway.entrance import Entrance
 from gateway.errors import Code, RefusedError, WireError
 from gateway.items import Paging, input_items, page_of
@@ -94,6 +95,7 @@ class Http:
             Route("/v1/chat/completions", self._guarded(self.chat), methods=["POST"]),
             Route("/v1/completions", self._guarded(self.complete), methods=["POST"]),
             Route("/v1/page/times", self._guarded(self.take_page_times), methods=["POST"]),
+            Route("/v1/diagnostics", self._guarded(self.diagnose)),
             Route("/v1/ws-tickets", self._guarded(self.issue_ticket), methods=["POST"]),
             Route(openapi.PATH, document(openapi.render().encode())),
             Route("/v1/{rest:path}", AnyMethod(self._guarded(self.nothing))),
@@ -162,6 +164,12 @@ class Http:
         if isinstance(reply, WireError):
             raise RefusedError(reply)
         return await self._object(response_id, principal)
+
+    async def diagnose(self, request: Request) -> Response:
+        """``GET /v1/diagnostics``: a paced stream, by which the way to here is judged."""
+        self._refuse_if_draining()
+        diagnosis = parse_query(request.query_params.multi_items(), Diagnosis)
+        return PacedStream(request, diagnosis, self.desk.clock)
 
     async def take_page_times(self, request: Request) -> Response:
         """``POST /v1/page/times``: what people felt, as the page measured it."""

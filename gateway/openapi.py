@@ -14,6 +14,7 @@ import msgspec
 
 from gateway.completions import Chat, Completion
 from gateway.create import Create
+from gateway.diagnostics import Diagnosis
 from gateway.items import Paging
 from gateway.page_times import Report
 from gateway.protocol_schema import schema
@@ -113,6 +114,13 @@ OPERATIONS = (
         "Report what people felt, as a page measured it.",
         body=Report,
         status="204",
+    ),
+    Operation(
+        "get",
+        "/v1/diagnostics",
+        "diagnose",
+        "See what arrived, and a paced stream whose events say when they were sent.",
+        query=Diagnosis,
     ),
     Operation(
         "post",

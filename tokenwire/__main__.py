@@ -13,6 +13,8 @@ from tokenwire.audit.command import add_to as add_audit
 from tokenwire.audit.command import command_audit
 from tokenwire.chat import add_to as add_chat
 from tokenwire.chat import command_chat
+from tokenwire.doctor.command import add_to as add_doctor
+from tokenwire.doctor.command import command_doctor
 from tokenwire.errors import REFUSED, CommandError
 from tokenwire.hands import add_one, add_ps, command_ps, command_stop, command_tail
 from tokenwire.keys import add_to as add_keys
@@ -65,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_oversight(commands: _Commands) -> None:
     """Add the commands of the person who runs the system."""
+    doctor = commands.add_parser("doctor", help="find out what on the way holds streams up, and what to set")
+    doctor.set_defaults(command=command_doctor)
+    add_doctor(doctor)
     top = commands.add_parser("top", help="watch gateways, workers, tokens per second and latency")
     top.set_defaults(command=command_top)
     add_top(top)

@@ -8,6 +8,7 @@ from pathlib import Path
 from gateway.settings import GatewaySettings
 from shared.settings import table
 from tokenwire.audit.settings import AuditSettings
+from tokenwire.doctor.settings import DoctorSettings
 from tokenwire.settings import ChatSettings, KeysSettings, OversightSettings, UpSettings, UsageSettings
 from worker.settings import WorkerSettings
 
@@ -22,6 +23,7 @@ _PARTS = (
     ("`python -m gateway`", "One gateway process.", GatewaySettings),
     ("`python -m worker`", "One worker process.", WorkerSettings),
     ("`tokenwire chat`", "One question from a terminal.", ChatSettings),
+    ("`tokenwire doctor`", "See [operations](operations.md).", DoctorSettings),
     ("`tokenwire top`, `ps`, `stop`, `tail`", "See [operations](operations.md).", OversightSettings),
     ("`tokenwire keys`", "API keys; see [security](security.md).", KeysSettings),
     ("`tokenwire usage`", "What each principal has used.", UsageSettings),
