@@ -147,7 +147,7 @@ class Journal:
             tuple(self._ids),
             prompt,
             cached,
-            join(self._logprobs),
+            join(self._logprobs) if self._logprobs else "",
         )
         self._texts.clear()
         self._ids.clear()
