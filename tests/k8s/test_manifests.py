@@ -6,7 +6,8 @@ import copy
 
 import manifest_rules as rules
 import pytest
-from manifests import OVERLAYS, named, overlay, pod_of
+import yaml
+from manifests import K8S, OVERLAYS, named, overlay, pod_of
 
 
 def test_there_are_the_overlays_that_the_docs_name():
@@ -17,6 +18,15 @@ def test_there_are_the_overlays_that_the_docs_name():
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_an_overlay_keeps_the_rules(name, rule):
     assert list(rule(overlay(name))) == []
+
+
+def test_one_object_a_file_named_by_its_kind():
+    for path in K8S.rglob("*.yaml"):
+        if path.name.startswith(("kustomization", "patch-", "namereference")):
+            continue
+        (made,) = yaml.safe_load_all(path.read_text())
+        name = f"{made['kind'].lower()}-{made['metadata']['name'].removeprefix('tokenwire-')}.yaml"
+        assert path.name == name
 
 
 # ---- planted errors
@@ -184,6 +194,10 @@ def scale_what_is_not_there(objects):
     named(objects, "ScaledObject", "worker")["spec"]["scaleTargetRef"]["name"] = "workers"
 
 
+def compute_on_all_processors(objects):
+    settings(objects, "worker").update(DEVICE="cpu", THREADS="0")
+
+
 def scale_down_at_once(objects):
     scaler = named(objects, "ScaledObject", "gateway")["spec"]["advanced"]["horizontalPodAutoscalerConfig"]
     scaler["behavior"]["scaleDown"]["stabilizationWindowSeconds"] = 0
@@ -232,6 +246,7 @@ def forget_the_scalers_password(objects):
         (set_replicas_beside_an_autoscaler, rules.scale_on_what_exists, "sets replicas"),
         (scale_what_is_not_there, rules.scale_on_what_exists, "no Deployment workers"),
         (forget_the_scalers_password, rules.scale_on_what_exists, "has no key scaler"),
+        (compute_on_all_processors, rules.take_what_they_ask_for, "has THREADS 0"),
         (scale_down_at_once, rules.scale_down_slowly, "scales down too fast"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

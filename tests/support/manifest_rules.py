@@ -382,6 +382,16 @@ def scale_on_what_exists(objects: list[Manifest]) -> Iterator[str]:
     yield from (f"{name} has two autoscalers" for name in set(targets) if targets.count(name) > 1)
 
 
+def take_what_they_ask_for(objects: list[Manifest]) -> Iterator[str]:
+    """Torch on processors has as many threads as the pod asks for, or the autoscaler's figure means nothing."""
+    settings = _settings(objects, "worker")
+    if settings.engine != "transformers" or settings.device == "cuda":
+        return
+    asked = containers(named(objects, "Deployment", "worker"))[0]["resources"]["requests"]["cpu"]
+    if str(settings.threads) != asked:
+        yield f"Deployment worker asks for {asked} processors, but has THREADS {settings.threads}"
+
+
 def scale_down_slowly(objects: list[Manifest]) -> Iterator[str]:
     """Scale-down waits ten minutes and takes one pod at a time."""
     for each in of_kind(objects, "HorizontalPodAutoscaler", "ScaledObject"):
@@ -456,5 +466,6 @@ RULES: tuple[Rule, ...] = (
     survive_maintenance,
     are_restricted,
     scale_on_what_exists,
+    take_what_they_ask_for,
     scale_down_slowly,
 )
