@@ -23,6 +23,12 @@ ROOT = Path(__file__).parents[2]
 PATIENCE = 180.0
 """Seconds until what was asked for is there; a model is loaded meanwhile."""
 PROJECT = "tokenwire-test"
+BUILDS = "GATEWAY_IMAGE" not in os.environ
+"""Not if the images to try are named."""
+IMAGES = {
+    name: os.environ.get(name, f"{PROJECT}-{name.partition('_')[0].lower()}")
+    for name in ("GATEWAY_IMAGE", "WORKER_IMAGE")
+}
 
 
 def run(*words: str, **environment: str) -> str:
@@ -130,18 +136,18 @@ def composed() -> Iterator[Composed]:
             "PROMETHEUS_PORT": prometheus,
             "GRAFANA_PORT": grafana,
             "TLS_DIR": path,
-            "GATEWAY_IMAGE": f"{PROJECT}-gateway",
-            "WORKER_IMAGE": f"{PROJECT}-worker",
+            **IMAGES,
         }
         stack = Composed(tuple(program), environment, folder)
         assert not stack.left(), f"another run of this test has left {stack.left()}"
         try:
-            stack.up("--build")
+            stack.up(*(["--build"] if BUILDS else []))
             yield stack
         finally:
             stack.compose("down", "-v", "--remove-orphans")
         assert stack.left() == []
-        run("docker", "image", "rm", "-f", environment["GATEWAY_IMAGE"], environment["WORKER_IMAGE"])
+        if BUILDS:
+            run("docker", "image", "rm", "-f", *IMAGES.values())
 
 
 def stand_ins(stack: Composed) -> list[str]:
