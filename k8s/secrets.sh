@@ -25,7 +25,8 @@ stringData:
   scaler-username: scaler
   scaler-password: $scaler
   users.acl: |
-    user default on nopass resetkeys resetchannels -@all +ping
+    user default off nopass ~* &* +@all
+    user health on nopass resetkeys resetchannels -@all +ping
     user gateway on >$gateway resetkeys resetchannels ~{p*}* ~{auth}* ~ticket:* ~workers ~gateways &{p*}* &{auth}* +@all -@admin -@dangerous +info +config|get
     user worker on >$worker resetkeys resetchannels ~{p*}* ~workers &{p*}* +@all -@admin -@dangerous +info +config|get
     user scaler on >$scaler resetkeys resetchannels %R~{p*}q:* -@all +ping +hello +xlen

@@ -33,6 +33,9 @@ class Server:
         """The URL that the Secret gives a tier, but to this server."""
         return self.secret[f"{user}-url"].replace("@redis:6379", f"@127.0.0.1:{self.port}")
 
+    def as_health(self) -> redis.Redis:
+        return redis.Redis(port=self.port, username="health", password="none")
+
     def as_scaler(self) -> redis.Redis:
         return redis.Redis(
             port=self.port,
@@ -54,7 +57,7 @@ def server(request) -> Iterator[Server]:
         command = ["redis-server", "redis.conf", "--port", str(made.port), "--bind", "127.0.0.1"]
         process = subprocess.Popen(command, executable=program, cwd=path, stdout=subprocess.DEVNULL)
         try:
-            until(lambda: redis.Redis(port=made.port).ping())
+            until(made.as_health().ping)
             yield made
         finally:
             process.terminate()
@@ -123,11 +126,13 @@ def test_the_scaler_counts_queues_and_nothing_else(server, command):
         client.execute_command(*command.split())
 
 
-def test_who_has_no_password_may_ping_and_nothing_else(server):
-    with redis.Redis(port=server.port) as client:
+def test_who_has_no_password_may_ping_as_health_and_nothing_else(server):
+    with server.as_health() as client:
         assert client.ping()
         with pytest.raises(redis.exceptions.NoPermissionError):
             client.get("{p0}r:x")
+    with redis.Redis(port=server.port) as client, pytest.raises(redis.exceptions.AuthenticationError):
+        client.ping()
 
 
 def test_the_probes_command_succeeds(server):
