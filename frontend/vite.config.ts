@@ -25,9 +25,13 @@ const policy: Plugin = {
   ],
 };
 
-export default defineConfig({
+export default defineConfig(({ mode }) => ({
   plugins: [policy],
+  // `--mode demo`: the page with buttons that break what is behind it, apart from the page that is shipped.
+  root: mode === "demo" ? "demo" : ".",
   build: {
+    outDir: mode === "demo" ? "../dist-demo" : "dist",
+    emptyOutDir: true,
     target: "es2022",
     // A data: address is not 'self'.
     assetsInlineLimit: 0,
@@ -39,4 +43,4 @@ export default defineConfig({
   server: {
     proxy: { "/v1": { target: "http://127.0.0.1:8080", ws: true } },
   },
-});
+}));

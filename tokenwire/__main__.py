@@ -13,6 +13,8 @@ from tokenwire.audit.command import add_to as add_audit
 from tokenwire.audit.command import command_audit
 from tokenwire.chat import add_to as add_chat
 from tokenwire.chat import command_chat
+from tokenwire.demo.command import add_to as add_demo
+from tokenwire.demo.command import command_demo
 from tokenwire.doctor.command import add_to as add_doctor
 from tokenwire.doctor.command import command_doctor
 from tokenwire.errors import REFUSED, CommandError
@@ -49,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="start everything here, in the foreground")
     up.set_defaults(command=command_up)
     add_up(up)
+    demo = commands.add_parser("demo-faults", help="the page with buttons that break what is behind it")
+    demo.set_defaults(command=command_demo)
+    add_demo(demo)
     chat = commands.add_parser("chat", help="ask one question, and see the answer being written")
     chat.set_defaults(command=command_chat)
     add_chat(chat)

@@ -19,7 +19,7 @@ from tokenwire.plan import Process, Role, last_words, pause
 Say = Callable[[str], None]
 
 
-class _Member:
+class Member:
     """One process of the fleet, through all its lives."""
 
     def __init__(self, process: Process, running: Running) -> None:
@@ -27,7 +27,23 @@ class _Member:
         self.running = running
         self.deaths: list[float] = []
 
+    @property
+    def name(self) -> str:
+        """Its name, the same in all its lives."""
+        return self.process.name
+
+    @property
+    def pid(self) -> int:
+        """Process id of the life it has now."""
+        return self.running.pid
+
+    @property
+    def probe_port(self) -> int | None:
+        """Where it answers /metrics, if it does."""
+        return self.process.probe_port
+
     def send(self, number: signal.Signals) -> None:
+        """Send a signal; nothing happens if it has just ended."""
         with suppress(ProcessLookupError):  # it has just ended by itself
             self.running.send_signal(number)
 
@@ -42,7 +58,7 @@ class Fleet:
         """Make an empty fleet; without ``logs`` the processes write to our own stderr."""
         self._logs = logs
         self._say = say
-        self._members: list[_Member] = []
+        self._members: list[Member] = []
         self._watches: list[asyncio.Task[None]] = []
         self._starting = asyncio.Lock()
         self._settled = False
@@ -53,6 +69,10 @@ class Fleet:
         """Start a process and watch it."""
         # Shielded: a start that is cancelled half-way would leave a process that nobody knows.
         await asyncio.shield(asyncio.ensure_future(self._join(process)))
+
+    def members(self, role: Role) -> list[Member]:
+        """Return the processes of a role."""
+        return [member for member in self._members if member.process.role is role]
 
     def settle(self) -> None:
         """From now on start the dead again."""
@@ -71,7 +91,7 @@ class Fleet:
             self._stopping.set()
         try:
             for role, seconds in order:
-                await self._end([one for one in self._members if one.process.role is role], seconds)
+                await self._end(self.members(role), seconds)
         finally:
             for member in self._members:
                 member.send(signal.SIGKILL)
@@ -79,7 +99,7 @@ class Fleet:
             for watch in self._watches:
                 watch.cancel()
 
-    async def _end(self, members: Sequence[_Member], seconds: float) -> None:
+    async def _end(self, members: Sequence[Member], seconds: float) -> None:
         for member in members:
             member.send(signal.SIGTERM)
         with suppress(TimeoutError):  # who is late is killed by the caller
@@ -90,7 +110,7 @@ class Fleet:
         async with self._starting:
             if self._stopping.is_set():
                 return
-            member = _Member(process, await self._spawn(process))
+            member = Member(process, await self._spawn(process))
             self._members.append(member)
         watch = asyncio.create_task(self._watch(member), name=f"watch {process.name}")
         watch.add_done_callback(self._watched)
@@ -115,7 +135,7 @@ class Fleet:
         self._say(f"{process.name} pid {running.pid}{probes}")
         return running
 
-    async def _watch(self, member: _Member) -> None:
+    async def _watch(self, member: Member) -> None:
         while True:
             code = await member.running.wait()
             if self._stopping.is_set():
@@ -138,7 +158,7 @@ class Fleet:
         if error is not None and not self._broken.done():
             self._broken.set_exception(error)
 
-    def _death(self, member: _Member, code: int) -> CommandError:
+    def _death(self, member: Member, code: int) -> CommandError:
         log = self._log_of(member.process)
         name = member.process.name
         if code == REFUSED and log is not None:  # its own sentence says what to change

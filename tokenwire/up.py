@@ -11,7 +11,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
@@ -84,8 +84,19 @@ def _cannot_listen(settings: UpSettings, error: OSError) -> str:
     return f"Port {settings.port} is taken: stop what listens there, or choose another, as in PORT={other}."
 
 
-async def up(settings: UpSettings, environ: Mapping[str, str], stop: asyncio.Event, say: Say) -> None:
-    """Start everything, say when the first token was made, and go on until ``stop``.
+async def _nothing(_: Fleet) -> None:
+    """Do nothing beside the fleet, until cancelled."""
+    await asyncio.get_running_loop().create_future()
+
+
+async def up(
+    settings: UpSettings,
+    environ: Mapping[str, str],
+    stop: asyncio.Event,
+    say: Say,
+    beside: Callable[[Fleet], Awaitable[None]] = _nothing,
+) -> None:
+    """Start everything, say when the first token was made, and go on until ``stop``, with ``beside`` next to it.
 
     Raises CommandError if it cannot be started.
     """
@@ -100,7 +111,7 @@ async def up(settings: UpSettings, environ: Mapping[str, str], stop: asyncio.Eve
             if logs is not None:
                 say(f"logs in {logs}")
             say(f"ready {plan.base_url(settings)}")
-            await _first_of(stop.wait(), fleet.broken())
+            await _first_of(stop.wait(), fleet.broken(), beside(fleet))
         say("stopping")
 
 

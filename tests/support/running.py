@@ -64,13 +64,15 @@ class Up:
 
 
 @contextlib.asynccontextmanager
-async def running_up(port: int, **settings: str) -> AsyncIterator[Up]:
-    """Run `tokenwire up` until the block ends; it is ready when the block begins."""
+async def running_up(
+    port: int, command: str = "up", ready: str = "ready ", **settings: str
+) -> AsyncIterator[Up]:
+    """Run `tokenwire up`, or a command like it, until the block ends; it is ready when the block begins."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "tokenwire",
-        "up",
+        command,
         env={**os.environ, "PORT": str(port), **settings},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -78,7 +80,7 @@ async def running_up(port: int, **settings: str) -> AsyncIterator[Up]:
     up = Up(process, port)
     up.reading = asyncio.create_task(up.read())
     try:
-        await up.said("ready ")
+        await up.said(ready)
         yield up
     finally:
         await up.stop()

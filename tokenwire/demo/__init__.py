@@ -1,0 +1,1 @@
+"""`tokenwire demo-faults`: the page with buttons that break what is behind it."""
