@@ -17,7 +17,7 @@ PAGE_SOURCES := $(shell find frontend \( -name node_modules -o -name 'dist*' \) 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup up test lint types audit audit-breakage bench dashboards k8s-smoke test-compose certificate clean debian demo-faults
+.PHONY: help setup up demo-faults test lint types audit audit-breakage bench dashboards k8s-smoke test-compose certificate clean debian
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
