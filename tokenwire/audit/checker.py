@@ -347,5 +347,6 @@ def _reason(history: History, reason: Reason, ids: int) -> Iterator[Violation]:
             pass
         case _:
             yield Violation(Promise.ONE_ENDING, f"ended by {reason}", history.response_id)
-    if poisoned and reason is not Reason.WORKER_LOST:
+    # Its asker may have been away for longer than it is kept; whether it was is weighed with the strikes.
+    if poisoned and reason not in (Reason.WORKER_LOST, Reason.LEFT):
         yield Violation(Promise.NEIGHBOURS, f"poison ended by {reason}", history.response_id)
