@@ -134,6 +134,7 @@ async def test_everything_can_be_done_by_keyboard(link, open_page):
     # Rewrite the question.
     await tab_to(page, "^Edit$", "Shift+Tab")
     await page.keyboard.press("Enter")
+    await expect(page.locator(".editor textarea")).to_be_focused()
     await page.keyboard.press("Control+A")
     await page.keyboard.type("second question")
     await page.keyboard.press("Enter")
@@ -146,6 +147,7 @@ async def test_everything_can_be_done_by_keyboard(link, open_page):
     await page.keyboard.press("Enter")
     await tab_to(page, "^Rename$")
     await page.keyboard.press("Enter")
+    await expect(page.locator("input.name")).to_be_focused()
     await page.keyboard.type("By hand")
     await page.keyboard.press("Enter")
     await expect(page.locator("h1")).to_have_text("By hand")

@@ -5,7 +5,7 @@ import type { Turn } from "./conversation.ts";
 import { quantile, rate } from "./measure.ts";
 import type { Words } from "./words/index.ts";
 
-export type Tone = "idle" | "busy" | "bad";
+export type Tone = "idle" | "busy" | "lost" | "bad";
 
 export interface StateLine {
   readonly tone: Tone;
@@ -34,7 +34,7 @@ export function stateLine(words: Words, state: State | undefined, circumstances:
   if (answer.outcome !== undefined) return ending(words, answer.outcome, answer.resumes);
   const lost = state.attempt > 0 && state.link.kind !== "open";
   if (answer.stopping) return busy(lost ? words.stoppingLater : words.stopping);
-  if (lost) return busy(answer.id === undefined ? words.notYet : words.reconnecting);
+  if (lost) return { tone: "lost", text: answer.id === undefined ? words.notYet : words.reconnecting };
   return busy(underWay(words, answer, circumstances));
 }
 

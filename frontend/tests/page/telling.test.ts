@@ -67,7 +67,8 @@ describe("the state line", () => {
 
   test("reconnecting while the socket is lost, also while it is being opened again", () => {
     const connecting: Link = { kind: "connecting", id: 2, until: 9 };
-    expect(said({}, { link: WAITING, attempt: 1 })).toBe("Connection lost. Reconnecting…");
+    const waiting = state({}, { link: WAITING, attempt: 1 });
+    expect(stateLine(en, waiting, SMOOTH)).toEqual({ tone: "lost", text: "Connection lost. Reconnecting…" });
     expect(said({}, { link: connecting, attempt: 1 })).toBe("Connection lost. Reconnecting…");
   });
 

@@ -1,6 +1,6 @@
 /** One turn: the question, the answer, and what may be done with either. */
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Turn } from "../conversation.ts";
 import type { Highlight } from "../markdown/ink.ts";
 import type { Piece } from "../stream.ts";
@@ -68,7 +68,7 @@ function Editor({ turn, words, isBusy, actions, close }: Properties & { close: (
     close();
     actions.edit(turn, text);
   };
-  useEffect(() => box.current?.focus(), []);
+  useLayoutEffect(() => box.current?.focus(), []);
   return (
     <form
       class="editor"
