@@ -196,8 +196,12 @@ def _answer(operation: Operation) -> Json:
 
 
 def _event(name: str) -> Json:
-    """Describe one server-sent event; where chunks are streamed the last data are ``[DONE]``."""
-    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"$ref": _AT + name}}
+    """Describe one server-sent event.  Streams of chunks end with ``[DONE]``, or with an error as HTTP has it."""
+    in_chunks = name != "server_event"
+    told = [{"$ref": _AT + each} for each in (name, "http_error" if in_chunks else "sse_error")]
+    data: Json = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"anyOf": told}}
+    if in_chunks:
+        data = {"anyOf": [{"const": "[DONE]"}, data]}
     fields = {"data": data, "event": {"type": "string"}, "id": {"type": "string"}}
     return {"type": "object", "properties": fields, "required": ["data"]}
 
