@@ -1,3 +1,11 @@
+from gateway_bench import in_memory, until
+from prometheus_client import CollectorRegistry, Histogram
+
+from gateway.metrics import counts_of
+from shared.log import Reason
+from shared.observe import ITL_BUCKETS
+
+
 async def test_the_life_of_a_response_is_logged_without_its_words(bench):
     async with bench.client() as client:
         await client.create("secret question")
@@ -22,3 +30,71 @@ async def test_gaps_between_live_deltas_are_measured_once_per_gap(bench):
         await bench.hand.finish(claim)
         await client.until("response.completed")
     assert bench.metric("inter_token_latency_seconds_count") == 4
+
+
+async def test_an_answer_within_the_goal_is_good_and_its_mean_per_token_is_measured(bench):
+    async with bench.client() as client:
+        await client.create()
+        claim = await bench.hand.claim()
+        await client.until("response.content_part.added")
+        await bench.hand.say(claim, *"abcde")
+        await bench.hand.finish(claim)
+        await client.until("response.completed")
+    assert bench.metric("good_requests_total") == 1
+    assert bench.metric("time_per_output_token_seconds_count") == 1
+    assert bench.metric("endings_total", reason="stop") == 1
+    assert bench.metric("request_duration_seconds_count", outcome="completed") == 1
+
+
+async def test_an_answer_that_is_stopped_or_fails_is_not_good(bench):
+    async with bench.client() as client:
+        await client.create()
+        await client.until("response.created")
+        await client.send(type="response.cancel")
+        await client.until("response.incomplete")
+        await client.create()
+        claim = await bench.hand.claim()
+        await bench.hand.say(claim, "a")
+        await bench.hand.finish(claim, Reason.ERROR)
+        await client.until("response.failed")
+    assert bench.metric("good_requests_total") == 0
+    assert bench.metric("endings_total", reason="server_error") == 1
+    assert bench.metric("endings_total", reason="cancelled") == 1
+
+
+async def test_an_answer_that_begins_too_late_is_not_good():
+    async with in_memory(goal_first_token=0.0) as bench, bench.client() as client:
+        await client.create()
+        await bench.hand.answer("a", "b")
+        await client.until("response.completed")
+        assert bench.metric("requests_total", outcome="completed") == 1
+        assert bench.metric("good_requests_total") == 0
+
+
+async def test_what_workers_announce_and_what_waits_is_seen_at_every_gateway(bench):
+    await until(lambda: bench.metric("workers", model="tiny") == 1)
+    assert bench.metric("slots", model="tiny") == 4
+    async with bench.client() as client:
+        await client.create()
+        await until(lambda: bench.metric("queue_depth", model="tiny") == 1)
+
+
+async def test_a_gateway_announces_what_it_counts(bench):
+    async with bench.client() as client:
+        await client.create()
+        await bench.hand.answer("a", "b", "c")
+        await client.until("response.completed")
+        await bench.gateway._announce()
+        (announced,) = await bench.store.gateways()
+    info = announced.info
+    assert announced.alive
+    assert (info.sockets, info.draining, info.ended["completed"]) == (1, False, 1)
+    assert sum(info.first_token) == 1
+    assert len(info.inter_token) == len(ITL_BUCKETS) + 1
+
+
+def test_counts_of_a_histogram_are_per_bucket_and_not_summed_up():
+    histogram = Histogram("h", "H.", buckets=(1.0, 2.0), registry=CollectorRegistry())
+    for seconds in (0.5, 1.5, 1.6, 9.0):
+        histogram.observe(seconds)
+    assert counts_of(histogram) == (1, 2, 1)
