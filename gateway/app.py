@@ -139,6 +139,7 @@ class Gateway:
         await self._round()
         settings = self._settings
         self.port = await self._door.start(settings.host, settings.port, reuse_port=settings.reuse_port)
+        await self._round()  # now that the door is open it may be ready
         self.hub.start()
         self._rounds = [
             self._tasks.every(_ROUND_SECONDS, self._sockets.tick, "tick"),
@@ -209,7 +210,7 @@ class Gateway:
             await self._store.retire()
 
     def _set_problem(self, problem: str | None) -> None:
-        if self._stopping or problem == self._problem:
+        if self._stopping or problem == self._problem or (problem is None and not self.port):
             return
         self._problem = problem
         if problem is None:

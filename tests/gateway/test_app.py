@@ -11,11 +11,13 @@ import urllib.request
 
 import pytest
 from cuttable import cuttable
-from gateway_bench import PATIENCE, Client, Hand, assert_contiguous, text_of, until
+from gateway_bench import PATIENCE, Client, Hand, assert_contiguous, in_memory, text_of, until
 from gateway_fleet import hand_on, on_server
 from openai import AsyncOpenAI
 from websockets.asyncio.client import connect
 
+from gateway.app import Gateway
+from gateway.door import Door
 from shared.lifecycle import EXIT_FORCED
 from shared.log import Reason
 from shared.store.contract import WorkerInfo
@@ -271,3 +273,22 @@ async def test_nothing_is_left_after_many_responses(valkey):
         for key in await looker.command("KEYS", "*resp_*"):
             assert await looker.command("PTTL", key) > 0
         await looker.close()
+
+
+async def test_a_gateway_is_not_ready_before_its_door_is_open(monkeypatch):
+    made, said = [], []
+    begin, listen = Gateway.start, Door.start
+
+    async def start(gateway, live):
+        made.append(gateway)
+        await begin(gateway, live)
+
+    async def opened(door, *place, **options):
+        said.append(made[0].ready())
+        return await listen(door, *place, **options)
+
+    monkeypatch.setattr(Gateway, "start", start)
+    monkeypatch.setattr(Door, "start", opened)
+    async with in_memory():
+        assert said == ["The gateway has not started yet."]
+        assert made[0].ready() is None
