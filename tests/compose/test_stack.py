@@ -192,7 +192,7 @@ def test_a_gateway_s_container_is_killed_in_mid_answer(stack: Composed, whole: W
 
 def test_a_worker_s_container_is_killed_in_mid_answer(stack: Composed, whole: Whole):
     stack.up("--scale", "worker=2", "--no-recreate")
-    text, resumes = strike(stack, whole, "worker", "tokenwire_sequences_running")
+    text, resumes = strike(stack, whole, "worker", "tokenwire_engine_sequences_running")
     assert (text, resumes) == (whole.text, 0)  # for the client it was a pause
     stack.up("--no-recreate")
 
