@@ -269,6 +269,11 @@ async def test_dark_is_dark(link, open_page, artifacts):
 @pytest.mark.model
 async def test_the_real_model_answers(model_up, open_page, artifacts):
     page = await open_page(model_up.url, viewport={"width": 1120, "height": 720}, device_scale_factor=1.5)
+    # Greedy: the same words each time, and enough of them.
+    await page.evaluate(
+        "localStorage.setItem('tokenwire.preferences', JSON.stringify({ parameters: { temperature: 0 } }))"
+    )
+    await page.reload()
     await expect(page.locator("#model")).to_have_text("SmolLM2-135M-Instruct")
     await ask(page, "What is the capital of France?")
     await expect(page.locator("#state .line")).to_have_text(ENDED, timeout=120_000)
