@@ -52,7 +52,14 @@ def sources():
 # ---- what no file may hold
 
 # Written in halves, so that this file does not hold what it looks for.
-REGISTRIES = ["registry." + "npmjs", "python" + "hosted", "pypi" + ".org", "deb." + "debian", "ghcr" + ".io"]
+REGISTRIES = [
+    "registry." + "npmjs",
+    "python" + "hosted",
+    "pypi" + ".org",
+    "deb." + "debian",
+    "ghcr" + ".io",
+    "download." + "pytorch",
+]
 MACHINE_PATHS = ["/ro" + "ot/", "/ho" + "me/", f"{ROOT}/", "/opt/" + "pypi", "/opt/" + "wheels"]
 
 
