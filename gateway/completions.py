@@ -34,6 +34,7 @@ from gateway.create import (
     refuse_unsupported,
 )
 from gateway.errors import Code, RefusedError, WireError
+from gateway.formats import ResponseFormat, of_chat
 
 COMPLETION_TOKENS = 16
 """``max_tokens`` of a completion that asks for none, as in the API it comes from."""
@@ -71,6 +72,7 @@ class Chat(msgspec.Struct, frozen=True):
     presence_penalty: Penalty | None = None
     logprobs: bool | None = None
     top_logprobs: Likeliest | None = None
+    response_format: ResponseFormat | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     metadata: Metadata | None = None
@@ -102,7 +104,6 @@ CHAT_NEUTRAL: Mapping[str, Callable[[object], bool]] = {
     "tool_choice": NEUTRAL["tool_choice"],
     "functions": nothing_asked,
     "function_call": one_of("none", "auto"),
-    "response_format": NEUTRAL["response_format"],
     "reasoning_effort": one_of("none"),
     "verbosity": one_of("medium"),
     "modalities": NEUTRAL["modalities"],
@@ -161,6 +162,7 @@ def from_chat(chat: Chat, fields: Mapping[str, object]) -> Asked:
         presence_penalty=chat.presence_penalty,
         include=[LOGPROBS] if chat.logprobs else None,
         top_logprobs=chat.top_logprobs if chat.logprobs else None,
+        text=of_chat(chat.response_format),
         stream=chat.stream,
         metadata=chat.metadata,
         store=bool(chat.store),

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.errors import Code, RefusedError, WireError
+from gateway.formats import Text, check_format, grammar_of, shown
 from shared.request import Message, Request, Sampling
 from shared.request import Role as Speaker
 
@@ -61,6 +62,8 @@ class Create(msgspec.Struct, frozen=True):
     include: list[str] | None = None
     """``message.output_text.logprobs`` asks for logprobs; what else may stand here, answers never hold."""
     top_logprobs: Likeliest | None = None
+    text: Text | None = None
+    """The form of the answer: plain text, JSON, or JSON of a schema."""
     metadata: Metadata | None = None
     store: bool | None = None
     previous_response_id: Annotated[str, Meta(max_length=256)] | None = None
@@ -95,14 +98,12 @@ def one_of(*values: object) -> Callable[[object], bool]:
     return lambda value: value is None or any(value == each and type(value) is type(each) for each in values)
 
 
+def _usual_verbosity(value: object) -> bool:
+    return not isinstance(value, dict) or value.get("verbosity") in (None, "medium")
+
+
 def _plain_text(value: object) -> bool:
-    """``text``: the format must be text and the verbosity the usual one."""
-    if not isinstance(value, dict):
-        return value is None
-    kind = value.get("format")
-    return value.get("verbosity") in (None, "medium") and (
-        kind is None or (isinstance(kind, dict) and kind.get("type") == "text")
-    )
+    return value is None or (isinstance(value, dict) and value.get("type") == "text")
 
 
 def _all_null(value: object) -> bool:
@@ -112,7 +113,7 @@ def _all_null(value: object) -> bool:
 NEUTRAL: Mapping[str, Callable[[object], bool]] = {
     "tools": nothing_asked,
     "tool_choice": one_of("none", "auto"),
-    "text": _plain_text,
+    "text": _usual_verbosity,
     "reasoning": _all_null,
     "truncation": one_of("disabled"),
     "conversation": one_of(),
@@ -123,7 +124,7 @@ NEUTRAL: Mapping[str, Callable[[object], bool]] = {
     "modalities": one_of(["text"]),
     "audio": one_of(),
     "logit_bias": nothing_asked,
-    "response_format": lambda value: _plain_text({"format": value}),
+    "response_format": _plain_text,
 }
 """Fields that would change the answer and are not supported yet, each with what its neutral value is."""
 
@@ -134,6 +135,8 @@ def check(create: Create, fields: Mapping[str, object]) -> None:
     if create.keep is not None and -1 < create.keep < 0:
         sentence = "keep is seconds, 0 for none, or -1 for ever."
         raise RefusedError(WireError(Code.INVALID_REQUEST, sentence, "keep"))
+    if create.text and create.text.format:
+        check_format(create.text.format, "text.format")
     bare = not (create.instructions or create.previous_response_id)
     if create.raw and not (isinstance(create.input, str) and create.input and bare):
         sentence = "A raw input is a text that is not empty, without instructions or what was said before."
@@ -250,6 +253,7 @@ def to_request(  # noqa: PLR0913 - the parts of a request that a create does not
         frequency_penalty=create.frequency_penalty or 0.0,
         presence_penalty=create.presence_penalty or 0.0,
         top_logprobs=_top_logprobs(create),
+        grammar=grammar_of(create.text.format if create.text else None),
     )
     return Request(
         response_id=response_id,
@@ -290,5 +294,6 @@ def _echo(create: Create) -> dict[str, object]:
         "store": create.store,
         "user": create.user,
         "previous_response_id": create.previous_response_id,
+        "text": shown(create.text),
     }
     return {name: value for name, value in asked.items() if value is not None}

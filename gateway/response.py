@@ -103,7 +103,7 @@ def response_object(request: Request, created_ms: int, told: Snapshot) -> Json:
         "top_logprobs": request.sampling.top_logprobs or 0,
         "store": request.echo.get("store", True),
         "parallel_tool_calls": False,
-        "text": {"format": {"type": "text"}},
+        "text": request.echo.get("text", {"format": {"type": "text"}}),
         "tool_choice": "none",
         "tools": [],
         "truncation": "disabled",

@@ -8,6 +8,11 @@ import msgspec
 
 Role = Literal["system", "user", "assistant"]
 
+ANY_OBJECT = '{"type":"object"}'
+"""The grammar of an answer that is asked to be JSON, and no more."""
+MOST_GRAMMAR = 16 * 1024
+"""Bytes of a grammar."""
+
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
     """One message of the conversation, plain text."""
@@ -31,6 +36,8 @@ class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
     """Taken off a token's logit once, if it was generated before."""
     top_logprobs: int | None = None
     """How many likeliest tokens are told beside each generated one, 0 to 20; None tells no logprobs."""
+    grammar: str = ""
+    """A JSON schema, as text, that the answer keeps to; empty for plain text."""
 
 
 class Request(msgspec.Struct, frozen=True, omit_defaults=True):

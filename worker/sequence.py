@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from collections.abc import Sequence as Ids
+from typing import Protocol
 
 from shared.log import Reason
 from worker.detokenizer import TextStream
 from worker.engines.contract import Ended, Event, Order, Piece
 
 DIVERGED = "This worker's tokenizer reads the logged tokens otherwise than the text that was sent."
+
+
+class Guide(Protocol):
+    """Keeps an answer to the form it was asked in."""
+
+    def mask(self, generated: Ids[int]) -> bytes:
+        """Return a byte for every token of the vocabulary: not 0 if it may follow ``generated``."""
 
 
 class Sequence:
@@ -23,7 +31,7 @@ class Sequence:
     is held back as it was by the worker before; :meth:`resume` says so, and whether they end it already.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an engine knows of an order that the order does not hold
         self,
         order: Order,
         prompt: Ids[int],
@@ -31,9 +39,11 @@ class Sequence:
         *,
         context_length: int,
         end_ids: Collection[int] = (),
+        guide: Guide | None = None,
     ) -> None:
         self.response_id = order.response_id
         self.sampling = order.sampling
+        self.guide = guide
         self.prompt = tuple(prompt)
         self.generated: list[int] = []
         self.computed = 0

@@ -5,6 +5,7 @@ import pytest
 from gateway.completions import CHAT_NEUTRAL, COMPLETION_NEUTRAL, COMPLETION_TOKENS
 from gateway.create import LOGPROBS, conversation
 from gateway.errors import Code, RefusedError
+from gateway.formats import Format
 from gateway.wire import parse_chat, parse_completion
 from shared.request import Message
 
@@ -52,6 +53,28 @@ def test_usage_comes_in_a_stream_if_it_is_asked_for():
     assert completion(stream=True, stream_options={"include_usage": True, "of_tomorrow": 1}).usage
 
 
+def test_a_chat_names_the_form_of_its_answer_in_its_own_words():
+    schema = {"type": "object", "properties": {"b": {}, "a": {}}}
+    named = {"name": "n", "schema": schema, "strict": True}
+    asked = chat(response_format={"type": "json_schema", "json_schema": named})
+    assert asked.create.text.format == Format("json_schema", "n", None, schema, True)
+    assert chat(response_format={"type": "json_object"}).create.text.format == Format("json_object")
+    assert chat(response_format={"type": "text"}).create.text.format == Format("text")
+
+
+@pytest.mark.parametrize(
+    ("form", "refusal"),
+    [
+        ({"type": "xml"}, (Code.UNSUPPORTED_PARAMETER, "response_format.type")),
+        ({"type": "json_schema"}, (Code.INVALID_REQUEST, "response_format.json_schema.schema")),
+        ({}, (Code.INVALID_REQUEST, "response_format.type")),
+        ({"type": "json_schema", "json_schema": 7}, (Code.INVALID_REQUEST, "response_format.json_schema")),
+    ],
+)
+def test_a_form_that_cannot_be_is_refused_where_it_stands(form, refusal):
+    assert refused(chat, response_format=form) == refusal
+
+
 def test_a_completion_is_a_raw_create():
     create = completion(prompt=["Once upon"], max_tokens=3, stop=["a", "b"]).create
     assert (create.input, create.raw, create.store) == ("Once upon", True, False)
@@ -96,7 +119,6 @@ def test_a_message_that_is_no_text_is_refused_where_it_stands(messages, code, pa
         ("functions", [{"name": "f"}]),
         ("tool_choice", "required"),
         ("function_call", {"name": "f"}),
-        ("response_format", {"type": "json_object"}),
         ("reasoning_effort", "high"),
         ("verbosity", "low"),
         ("modalities", ["text", "audio"]),

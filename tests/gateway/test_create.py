@@ -5,7 +5,7 @@ import pytest
 from gateway.create import NEUTRAL, Create, Defaults, conversation, to_request
 from gateway.errors import Code
 from gateway.wire import Rejected, parse
-from shared.request import Message, decode, encode
+from shared.request import ANY_OBJECT, MOST_GRAMMAR, Message, decode, encode
 
 
 def parsed(**fields):
@@ -85,7 +85,6 @@ def test_an_empty_input_is_refused():
     [
         ("tools", [{"type": "function", "name": "f"}]),
         ("tool_choice", "required"),
-        ("text", {"format": {"type": "json_schema"}}),
         ("text", {"verbosity": "low"}),
         ("reasoning", {"effort": "high"}),
         ("truncation", "auto"),
@@ -185,3 +184,45 @@ def test_the_idempotency_key_may_come_as_metadata():
 def test_a_request_survives_the_store():
     request = request_of(metadata={"a": "b"}, instructions="Be kind.")
     assert decode(encode(request)) == request
+
+
+SCHEMA = {"type": "object", "properties": {"b": {"type": "string"}, "a": {"type": "integer"}}}
+
+
+def asked_in(kind, **fields):
+    return {"text": {"format": {"type": kind, **fields}}}
+
+
+def test_a_schema_goes_to_the_worker_in_its_order_and_is_shown_again():
+    request = request_of(**asked_in("json_schema", name="n", schema=SCHEMA, strict=True))
+    assert list(json.loads(request.sampling.grammar)["properties"]) == ["b", "a"]
+    assert json.loads(request.sampling.grammar) == SCHEMA
+    assert request.echo["text"] == asked_in("json_schema", name="n", schema=SCHEMA, strict=True)["text"]
+    assert decode(encode(request)) == request
+
+
+def test_any_object_has_a_grammar_of_its_own_and_plain_text_has_none():
+    assert request_of(**asked_in("json_object")).sampling.grammar == ANY_OBJECT
+    assert request_of(**asked_in("json_object")).echo == asked_in("json_object")
+    assert request_of(**asked_in("text")) == request_of()
+
+
+@pytest.mark.parametrize(
+    ("form", "code", "param"),
+    [
+        ({"type": "xml"}, Code.UNSUPPORTED_PARAMETER, "text.format.type"),
+        ({}, Code.INVALID_REQUEST, "text.format.type"),
+        ({"type": "json_schema"}, Code.INVALID_REQUEST, "text.format.schema"),
+        ({"type": "json_schema", "schema": "x"}, Code.INVALID_REQUEST, "text.format.schema"),
+        ({"type": "json_schema", "schema": [1]}, Code.INVALID_REQUEST, "text.format.schema"),
+        ({"type": "json_schema", "schema": {}, "name": "a b"}, Code.INVALID_REQUEST, "text.format.name"),
+        (
+            {"type": "json_schema", "schema": {"enum": ["x" * MOST_GRAMMAR]}},
+            Code.INVALID_REQUEST,
+            "text.format.schema",
+        ),
+    ],
+)
+def test_a_format_that_cannot_be_is_refused_where_it_stands(form, code, param):
+    error = refused(text={"format": form})
+    assert (error.code, error.param) == (code, param)

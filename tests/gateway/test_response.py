@@ -35,6 +35,14 @@ def test_an_ending_without_deltas_may_carry_the_counts():
     assert as_wire(log)["usage"]["total_tokens"] == 6
 
 
+def test_the_format_is_shown_as_it_was_asked():
+    request = make_request()
+    assert as_wire(LogWriter(), request)["text"] == {"format": {"type": "text"}}
+    asked = {"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": True}}
+    echoed = msgspec.structs.replace(request, echo={"text": asked})
+    assert as_wire(LogWriter(), echoed)["text"] == asked
+
+
 @pytest.mark.parametrize(
     ("reason", "status", "details", "error"),
     [

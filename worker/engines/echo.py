@@ -143,9 +143,9 @@ class EchoEngine:
         """Take an order; a refusal or an ending already in the log is said by the next step."""
         self.cancel(order.response_id)
         prompt = [word for message in order.messages for word in words(message.text)]
-        refusal = self._refusal(order, len(prompt))
-        if refusal:
-            self._news.append(Ended(order.response_id, Reason.CONTEXT, refusal))
+        refused = self._refused(order, len(prompt))
+        if refused:
+            self._news.append(refused)
             return
         decoder = self._decoder(order)
         sequence = self._sequence(order, decoder, len(prompt))
@@ -189,14 +189,18 @@ class EchoEngine:
         self._waiting.clear()
         self._news.clear()
 
-    def _refusal(self, order: Order, prompt_tokens: int) -> str:
+    def _refused(self, order: Order, prompt_tokens: int) -> Ended | None:
+        longest = self._options.context_length - 1
+        if order.sampling.grammar:
+            sentence = "This model only echoes and makes no JSON: ask without a JSON format."
+            return Ended(order.response_id, Reason.ERROR, sentence)
         if not words(_last_user_text(order.messages)):
-            return "The last user message is empty: there is nothing to echo."
-        if prompt_tokens >= self._options.context_length:
-            return (
-                f"The prompt has {prompt_tokens} tokens, the model takes {self._options.context_length - 1}."
-            )
-        return ""
+            sentence = "The last user message is empty: there is nothing to echo."
+            return Ended(order.response_id, Reason.CONTEXT, sentence)
+        if prompt_tokens > longest:
+            sentence = f"The prompt has {prompt_tokens} tokens, the model takes {longest}."
+            return Ended(order.response_id, Reason.CONTEXT, sentence)
+        return None
 
     def _decoder(self, order: Order) -> Decoder:
         if self._options.mark:

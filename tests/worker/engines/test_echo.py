@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.log import Reason
-from shared.request import Message, Sampling
+from shared.request import ANY_OBJECT, Message, Sampling
 from worker.engines.contract import Ended, Order, Piece
 from worker.engines.echo import POISONED, EchoEngine, words
 
@@ -166,3 +166,11 @@ def test_echo_needs_neither_torch_nor_transformers(request):
         [sys.executable, "-c", code], cwd=request.config.rootpath, capture_output=True, text=True, check=True
     )
     assert told.stdout == "[]\n"
+
+
+def test_json_is_refused_by_name_and_harms_no_neighbour():
+    engine = EchoEngine(echo_options())
+    heard = run(engine, order("bad", grammar=ANY_OBJECT), order("good"))
+    assert heard.of("bad") == [Ended("bad", Reason.ERROR, heard.endings("bad")[0].message)]
+    assert "JSON" in heard.endings("bad")[0].message
+    assert heard.answer("good") == run(EchoEngine(echo_options()), order("good")).answer("good")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 from engines import order
 
+from shared.request import ANY_OBJECT
 from worker.engines.openai.body import Flavour, Resume, Way, body_of, flavour_of, refused, way_of
 
 STARTED = order("a", "Hi", ids=(0, 1), logged="Hello there ")
@@ -77,3 +79,24 @@ def test_servers_are_told_by_the_owner_of_their_models():
         Flavour.OTHER,
         Flavour.OTHER,
     ]
+
+
+def test_an_answer_in_json_is_asked_for_as_a_chat_says_it():
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    body = body_of(order("a", grammar=json.dumps(schema)), "m", Way(), 1)
+    named = {"name": "answer", "schema": schema, "strict": True}
+    assert body["response_format"] == {"type": "json_schema", "json_schema": named}
+    assert body_of(order("a", grammar=ANY_OBJECT), "m", Way(), 1)["response_format"] == {
+        "type": "json_object"
+    }
+
+
+@pytest.mark.parametrize("wanted", [None, Resume.CONTINUE])
+def test_an_answer_in_json_is_asked_again_since_a_server_would_begin_its_schema_anew(wanted):
+    started = order("a", ids=(0, 1), logged='{"a": ', grammar=ANY_OBJECT)
+    assert way_of(started, Flavour.VLLM, wanted).resume is Resume.REPLAY
+
+
+def test_json_behind_a_raw_prompt_is_refused():
+    assert "JSON" in refused(replace(order("a", grammar=ANY_OBJECT), raw=True))
+    assert not refused(order("a", grammar=ANY_OBJECT))

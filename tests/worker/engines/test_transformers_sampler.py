@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.request import Sampling
 from worker.engines.transformers import sampler
-from worker.engines.transformers.sampler import Draw, Penalty, choose, logprobs, penalised
+from worker.engines.transformers.sampler import Draw, Penalty, choose, logprobs, penalised, restricted
 from worker.sampling import uniform
 
 ROWS = st.lists(
@@ -141,3 +141,18 @@ def test_a_draw_depends_on_seed_and_position_and_greedy_needs_none():
     sampling = Sampling(max_tokens=1, seed=4, temperature=0.7, top_p=0.8)
     assert Draw.at(sampling, 3) == Draw(0.7, 0.8, uniform(4, 3))
     assert Draw.at(Sampling(max_tokens=1, seed=4, temperature=0.0), 3).u == 0.0
+
+
+def test_a_row_with_a_mask_chooses_among_what_it_allows_and_no_other_row_is_touched():
+    logits = torch.tensor([[1.0, 5.0, 3.0], [1.0, 5.0, 3.0], [1.0, 5.0, 3.0]])
+    before = logits.clone()
+    masked = restricted(logits, {0: bytes([200, 0, 200]), 2: bytes([200, 0, 0])})
+    assert choose(masked, [Draw(0.0, 1.0, 0.0)] * 3) == [2, 1, 0]
+    assert torch.equal(logits, before)
+    assert torch.equal(masked[1], before[1])
+    assert choose(masked[:1], [Draw(1.0, 1.0, 0.999)]) == [0]
+
+
+def test_without_a_mask_the_logits_are_the_same_tensor():
+    logits = torch.zeros(2, 3)
+    assert restricted(logits, {}) is logits

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from engines import Heard, order, run
+from jsonschema import validate
 from transformers import AutoModelForCausalLM
 
 from shared.request import Message
@@ -21,6 +24,17 @@ ASKED = [
     "Schreibe einen Satz über Käse in Zürich.",
 ]
 TOKENS = 24
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 40},
+        "country": {"type": "string", "maxLength": 40},
+        "population": {"type": "integer", "minimum": 0, "maximum": 99999999},
+        "capital": {"type": "boolean"},
+    },
+    "required": ["name", "country", "population", "capital"],
+    "additionalProperties": False,
+}
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +81,23 @@ def test_resumed_it_goes_on_as_undisturbed(engine, sampling):
     for k in points:
         more, later, ending = heard.answer(f"r{k}")
         assert (logged[k] + more, ids[:k] + later, ending) == (text, ids, reason)
+
+
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 0.8, "top_p": 0.9, "seed": 3}])
+def test_it_answers_in_json_of_a_schema_and_another_goes_on_with_it(engine, sampling):
+    text = f"Describe the city of Paris in JSON with these fields: {', '.join(SCHEMA['properties'])}."
+    wanted = {**sampling, "max_tokens": 120, "grammar": json.dumps(SCHEMA)}
+    whole = run(engine, order("a", text, **wanted), order("plain", ASKED[0], max_tokens=TOKENS))
+    said, ids, reason = whole.answer("a")
+    assert reason == "stop"
+    validate(json.loads(said), SCHEMA)
+    assert "Paris" in whole.text("plain")
+    points = (1, 5, len(ids) // 2, len(ids) - 1)
+    logged = {k: "".join(piece.text for piece in whole.pieces("a")[:k]) for k in points}
+    heard = run(engine, *(order(f"r{k}", text, ids=ids[:k], logged=logged[k], **wanted) for k in points))
+    for k in points:
+        more, later, ending = heard.answer(f"r{k}")
+        assert (logged[k] + more, ids[:k] + later, ending) == (said, ids, reason)
 
 
 def test_streaming_is_real_by_the_step_counter(engine):

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
+from shared.request import ANY_OBJECT
 from worker.engines.contract import Order
 
 Json = dict[str, object]
@@ -47,9 +50,12 @@ class Way:
 
 
 def way_of(order: Order, flavour: Flavour, wanted: Resume | None) -> Way:
-    """Choose how an order is asked; ``wanted`` None goes on behind the text where the server can do it."""
+    """Choose how an order is asked; ``wanted`` None goes on behind the text where the server can do it.
+
+    JSON is always asked for again: behind a text, a server would begin its schema anew.
+    """
     can = order.raw or flavour is not Flavour.OTHER if wanted is None else wanted is Resume.CONTINUE
-    continues = can and bool(order.resume_text.strip())
+    continues = can and bool(order.resume_text.strip()) and not order.sampling.grammar
     return Way(Resume.CONTINUE if continues else Resume.REPLAY, flavour)
 
 
@@ -72,8 +78,16 @@ def body_of(order: Order, model: str, way: Way, max_tokens: int) -> Json:
         "presence_penalty": sampling.presence_penalty,
         "logprobs": sampling.top_logprobs is not None,
         "top_logprobs": sampling.top_logprobs,
+        "response_format": _format(sampling.grammar),
     }
     return body | {name: value for name, value in asked.items() if value}
+
+
+def _format(grammar: str) -> Json:
+    if grammar in ("", ANY_OBJECT):
+        return {"type": "json_object"} if grammar else {}
+    named = {"name": "answer", "schema": msgspec.json.decode(grammar), "strict": True}
+    return {"type": "json_schema", "json_schema": named}
 
 
 def _counting(way: Way) -> Json:
@@ -100,4 +114,6 @@ def refused(order: Order) -> str:
     """Say what an order asks for that no upstream is asked for; empty if nothing."""
     if order.raw and order.sampling.top_logprobs is not None:
         return "`logprobs` of a plain completion cannot be had from the upstream behind this model."
+    if order.raw and order.sampling.grammar:
+        return "A raw prompt cannot be answered in a JSON format by the upstream behind this model."
     return ""

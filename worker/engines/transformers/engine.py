@@ -9,6 +9,7 @@ from worker.detokenizer import TextStream, TokenDecoder
 from worker.engines.contract import Ended, EngineError, EngineInfo, Event, Order, Stats
 from worker.engines.options import TransformersOptions
 from worker.engines.transformers.check import check, plain_logits
+from worker.engines.transformers.grammar import GrammarError, Grammars
 from worker.engines.transformers.load import Loaded, device_memory, device_name, load
 from worker.engines.transformers.prompt import encode
 from worker.engines.transformers.runner import Runner
@@ -35,6 +36,7 @@ class TransformersEngine:
             loaded.model, options.slots, loaded.context_length, loaded.device, Speller(loaded.backend)
         )
         check(self._runner, expected, loaded.vocabulary)
+        self._grammars = Grammars(loaded.backend, loaded.vocabulary, loaded.end_ids)
         self._news: list[Event] = []
         self._steps = self._prompt_tokens = self._generated_tokens = 0
         self._sequences = 0
@@ -128,12 +130,18 @@ class TransformersEngine:
             return Ended(
                 order.response_id, Reason.ERROR, "The log or the prompt holds tokens unknown to the model."
             )
+        grammar = order.sampling.grammar
+        try:
+            guide = self._grammars.guide(grammar) if grammar else None
+        except GrammarError as error:
+            return Ended(order.response_id, Reason.ERROR, str(error))
         return Sequence(
             order,
             prompt,
             TextStream(TokenDecoder(self._loaded.backend), order.sampling.stop),
             context_length=self._loaded.context_length,
             end_ids=self._loaded.end_ids,
+            guide=guide,
         )
 
     def _count(self, plan: StepPlan, chosen: int, seconds: float) -> None:

@@ -13,7 +13,7 @@ from shared.logprobs import Scored, encode, rounded
 from worker.engines.contract import EngineError
 from worker.engines.transformers.batch import ATTENTION, Batch, Part, attend
 from worker.engines.transformers.cache import KVCache
-from worker.engines.transformers.sampler import Draw, Penalty, choose, logprobs, penalised
+from worker.engines.transformers.sampler import Draw, Penalty, choose, logprobs, penalised, restricted
 from worker.engines.transformers.spelling import Speller
 from worker.scheduler import StepPlan, StepResult, Work
 from worker.sequence import Sequence as Response
@@ -79,7 +79,7 @@ class Runner:
         sequences = {part.slot: part.sequence for part in work}
         rows = [sequences[part.slot] for part in choosing]
         ids = choose(
-            penalised(logits, list(_penalties(rows))),
+            restricted(penalised(logits, list(_penalties(rows))), _masks(rows)),
             [Draw.at(sequence.sampling, len(sequence.generated)) for sequence in rows],
         )
         slots = [part.slot for part in choosing]
@@ -119,6 +119,15 @@ class Runner:
             ) from error
         if not sound:
             raise EngineError("the model computes only nonsense (its output is not a number)")
+
+
+def _masks(rows: Sequence[Response]) -> dict[int, bytes]:
+    """Return what the rows may choose that are kept to a form.  Raises GrammarError of one that cannot be."""
+    return {
+        row: sequence.guide.mask(sequence.generated)
+        for row, sequence in enumerate(rows)
+        if sequence.guide is not None
+    }
 
 
 def _penalties(rows: Iterable[Response]) -> Iterator[Penalty]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,6 +57,17 @@ def penalised(logits: Tensor, penalties: Sequence[Penalty]) -> Tensor:
     rows = torch.tensor([penalty.row for penalty in penalties], device=logits.device)
     less = logits.to(torch.float32, copy=True)
     less[rows] -= frequency * counts + presence * (counts > 0)
+    return less
+
+
+def restricted(logits: Tensor, masks: Mapping[int, bytes]) -> Tensor:
+    """Return ``logits`` [R, vocabulary] where a row with a mask can choose only tokens whose byte is not 0."""
+    if not masks:
+        return logits
+    allowed = torch.stack([torch.frombuffer(bytearray(mask), dtype=torch.uint8) for mask in masks.values()])
+    rows = torch.tensor(list(masks), device=logits.device)
+    less = logits.clone()
+    less[rows] = less[rows].masked_fill(allowed.to(logits.device) == 0, float("-inf"))
     return less
 
 
