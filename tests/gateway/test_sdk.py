@@ -1,10 +1,12 @@
 """The official openai package, unchanged, against the door."""
 
 import asyncio
+import json
 
 import pytest
 from gateway_bench import assert_contiguous, in_memory, text_of
 from openai import APIStatusError, NotFoundError
+from pydantic import BaseModel
 
 
 async def test_connect_streams_a_response_as_the_model_makes_it(bench):
@@ -165,3 +167,35 @@ async def test_errors_are_the_sdks_own(bench):
         with pytest.raises(APIStatusError) as unsupported:
             await client.responses.create(model="tiny", input="x", truncation="auto")
         assert (unsupported.value.status_code, unsupported.value.param) == (400, "truncation")
+
+
+class City(BaseModel):
+    name: str
+    capital: bool
+
+
+async def test_an_answer_is_parsed_as_the_model_that_was_asked_for(bench):
+    async with bench.sdk() as client:
+        asking = asyncio.create_task(
+            client.responses.parse(model="tiny", input="Where?", text_format=City, timeout=20)
+        )
+        claim = await bench.hand.claim()
+        assert json.loads(claim.request.sampling.grammar)["required"] == ["name", "capital"]
+        await bench.hand.say(claim, '{"name": "Paris", ', '"capital": true}')
+        await bench.hand.finish(claim)
+        response = await asking
+        assert response.output_parsed == City(name="Paris", capital=True)
+        assert (response.text.format.type, response.text.format.name) == ("json_schema", "City")
+
+
+async def test_a_chat_is_parsed_as_the_model_that_was_asked_for(bench):
+    async with bench.sdk() as client:
+        messages = [{"role": "user", "content": "Where?"}]
+        asking = asyncio.create_task(
+            client.chat.completions.parse(model="tiny", messages=messages, response_format=City, timeout=20)
+        )
+        claim = await bench.hand.claim()
+        assert json.loads(claim.request.sampling.grammar)["additionalProperties"] is False
+        await bench.hand.say(claim, '{"name": "Lyon", "capital": false}')
+        await bench.hand.finish(claim)
+        assert (await asking).choices[0].message.parsed == City(name="Lyon", capital=False)
