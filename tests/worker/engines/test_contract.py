@@ -10,6 +10,7 @@ from upstream import Asking
 
 from shared.log import Reason
 from shared.logprobs import decode, join
+from shared.request import ANY_OBJECT
 from worker.engines.contract import Ended, Piece
 from worker.engines.echo import EchoEngine
 from worker.engines.transformers.engine import TransformersEngine
@@ -164,6 +165,15 @@ def test_a_bad_order_harms_no_neighbour(make):
     ]
     assert heard.endings("empty")[0].message
     assert heard.endings("long")[0].message
+
+
+@pytest.mark.parametrize("grammar", [ANY_OBJECT, '{"enum":["x"]}', '{"type":"strin"}'])
+def test_an_order_in_json_ends_once_and_harms_no_neighbour(make, grammar):
+    alone = run(make(), order("good", TALK)).answer("good")
+    heard = run(make(), order("json", TALK, grammar=grammar, max_tokens=9), order("good", TALK))
+    assert heard.answer("good") == alone
+    (ending,) = heard.endings("json")
+    assert bool(ending.message) == (ending.reason is Reason.ERROR)
 
 
 def test_more_tokens_than_the_context_has_room_for_end_as_length(stepper):
