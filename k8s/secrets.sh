@@ -27,7 +27,7 @@ stringData:
   users.acl: |
     user default off nopass ~* &* +@all
     user health on nopass resetkeys resetchannels -@all +ping
-    user gateway on >$gateway resetkeys resetchannels ~{p*}* ~{auth}* ~ticket:* ~workers ~gateways &{p*}* &{auth}* +@all -@admin -@dangerous +info +config|get
+    user gateway on >$gateway resetkeys resetchannels ~{p*}* ~{auth}* ~{u*}* ~{a*}* ~ticket:* ~workers ~gateways &{p*}* &{auth}* +@all -@admin -@dangerous +info +config|get
     user worker on >$worker resetkeys resetchannels ~{p*}* ~workers &{p*}* +@all -@admin -@dangerous +info +config|get
     user scaler on >$scaler resetkeys resetchannels %R~{p*}q:* -@all +ping +hello +xlen
 ---

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from credentials import bearer
 from manifests import containers, make_secrets, named, overlay, secrets
 from servers import free_port, redis_program, until, valkey_program
 from stack import Stack, running_stack
@@ -20,6 +21,9 @@ from websockets.sync.client import connect
 
 from shared.store import keys
 from tokenwire.client import stream
+
+KEY = "a-key-of-the-tester-of-users"
+"""With it credentials are asked for and limits counted, as on a cluster: that needs keys of its own in Redis."""
 
 
 @dataclass
@@ -67,14 +71,18 @@ def server(request) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def stack(server) -> Iterator[Stack]:
     worker = {"REDIS_URL": server.url("worker"), "ECHO_RATE": "100"}
-    with running_stack(server.url("gateway"), worker) as made:
+    with running_stack(server.url("gateway"), worker, key=KEY) as made:
         yield made
 
 
 def test_both_tiers_do_all_they_need_as_their_users(stack):
-    answer = stream("one two three ", base_url=f"{stack.url}/v1", model="echo", max_output_tokens=9)
+    answer = stream(
+        "one two three ", base_url=f"{stack.url}/v1", model="echo", max_output_tokens=9, api_key=KEY
+    )
     assert "".join(answer) == "one two three " * 3
-    stopped = stream("one two three ", base_url=f"{stack.url}/v1", model="echo", max_output_tokens=4000)
+    stopped = stream(
+        "one two three ", base_url=f"{stack.url}/v1", model="echo", max_output_tokens=4000, api_key=KEY
+    )
     for _ in stopped:
         stopped.cancel()
     assert stopped.response["status"] == "cancelled"
@@ -102,7 +110,9 @@ def test_a_hand_in_a_gateways_pod_may_do_what_it_needs(server, command):
 def test_the_queue_counts_what_waits_and_what_runs(stack, server):
     queue = keys.of_model(0, "echo")[0]
     scaler = server.as_scaler()
-    with connect(f"ws://127.0.0.1:{stack.port}/v1/responses", compression=None) as socket:
+    with connect(
+        f"ws://127.0.0.1:{stack.port}/v1/responses", compression=None, additional_headers=bearer(KEY)
+    ) as socket:
         socket.send('{"type":"response.create","model":"echo","input":"one ","max_output_tokens":4000}')
         for _ in range(6):  # it runs: three of these are deltas
             socket.recv(timeout=20)
