@@ -17,7 +17,7 @@ PAGE_SOURCES := $(shell find frontend \( -name node_modules -o -name 'dist*' \) 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup up demo-faults test lint types audit audit-breakage bench dashboards k8s-smoke test-compose certificate clean debian
+.PHONY: help setup up demo-faults test lint types audit audit-breakage bench bench-page dashboards k8s-smoke test-compose certificate clean debian
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,8 +51,11 @@ audit: .venv/.installed ## strike at a fleet of its own and prove the promises, 
 audit-breakage: .venv/.installed ## break every guard on purpose: the audit must see it (a quarter of an hour)
 	BREAKAGE=all $(BIN)/pytest tests/tokenwire/audit/test_breakage.py $(PYTEST)
 
-bench: .venv/.installed $(CACHE_DIR)/models/.made ## measure, side by side with peers; BENCH="relay emit" for some
+bench: setup debian ## measure, side by side with peers; BENCH="relay emit" for some
 	@$(BIN)/python -m bench $(BENCH)
+
+bench-page: .venv/.installed frontend/dist/.built debian ## the page beside one that only appends text, in a browser
+	@$(BIN)/python -m bench page
 
 dashboards: .venv/.installed ## make Grafana's dashboards and the objectives' rules anew, from Python
 	@$(BIN)/python -m tokenwire.monitoring deploy

@@ -1,12 +1,12 @@
-"""`make bench`: all benchmarks, or those that are named: `python -m bench relay emit engine`."""
+"""`make bench`: all benchmarks, or those that are named: `python -m bench relay emit engine page`."""
 
 from __future__ import annotations
 
 import sys
 
-from bench import emit, engine, relay
+from bench import emit, engine, page, relay
 
-_ALL = {"emit": emit.run, "relay": relay.run, "engine": engine.run}
+_ALL = {"emit": emit.run, "relay": relay.run, "engine": engine.run, "page": page.run}
 
 
 def main(names: list[str]) -> int:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,12 +78,24 @@ class Row:
         return statistics.median(self.figures)
 
 
-def show(title: str, unit: str, rows: Sequence[Row]) -> None:
-    """Print medians, ranges, and each row's ratio to the first, taken round by round."""
-    first = rows[0]
-    print(f"\n{title} ({unit}, median of {len(first.figures)} alternated rounds)")
+def ratios(figures: Sequence[float], others: Sequence[float]) -> str:
+    """Return the median of the ratios, taken round by round."""
+    return f"x{statistics.median(a / b for a, b in zip(figures, others, strict=True)):.2f}"
+
+
+def differences(figures: Sequence[float], others: Sequence[float]) -> str:
+    """Return the median of the differences, taken round by round; for counts, which may be none."""
+    return f"{statistics.median(a - b for a, b in zip(figures, others, strict=True)):+.1f}"
+
+
+Comparison = Callable[[Sequence[float], Sequence[float]], str]
+
+
+def show(title: str, unit: str, rows: Sequence[Row], compare: Comparison = ratios) -> None:
+    """Print medians, ranges, and what each row is to the first."""
+    first = rows[0].figures
+    print(f"\n{title} ({unit}, median of {len(first)} alternated rounds)")
     for row in rows:
-        pairs = zip(row.figures, first.figures, strict=True)
-        ratio = statistics.median(a / b for a, b in pairs)
         low, high = min(row.figures), max(row.figures)
-        print(f"  {row.name:<44} {row.median:9.1f}   {low:8.1f} to {high:8.1f}   x{ratio:.2f}")
+        compared = compare(row.figures, first)
+        print(f"  {row.name:<44} {row.median:9.1f}   {low:8.1f} to {high:8.1f}   {compared}")

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from bench.__main__ import main
-from bench.measure import Cpu, Row, running, show, valkey
+from bench.measure import Cpu, Row, differences, running, show, valkey
 from tokenwire.valkey import answers
 
 
@@ -17,6 +17,14 @@ def test_ratios_are_taken_round_by_round(capsys: pytest.CaptureFixture[str]):
     ours, theirs = capsys.readouterr().out.splitlines()[2:]
     assert ours.split() == ["ours", "20.0", "10.0", "to", "40.0", "x1.00"]
     assert theirs.split() == ["theirs", "60.0", "30.0", "to", "60.0", "x3.00"]
+
+
+def test_differences_are_taken_round_by_round_and_bear_none(capsys: pytest.CaptureFixture[str]):
+    show("page", "an answer", [Row("theirs", [0, 0, 4]), Row("ours", [1, 3, 2])], differences)
+
+    theirs, ours = capsys.readouterr().out.splitlines()[2:]
+    assert theirs.split()[-1] == "+0.0"
+    assert ours.split() == ["ours", "2.0", "1.0", "to", "3.0", "+1.0"]
 
 
 def test_the_cpu_of_a_process_is_what_it_used_since_the_look():
@@ -46,4 +54,4 @@ def test_the_server_answers_for_the_length_of_the_block():
 
 def test_an_unknown_benchmark_is_said_in_a_sentence(capsys: pytest.CaptureFixture[str]):
     assert main(["speed"]) == 2
-    assert "There is no benchmark 'speed'; there are emit, relay, engine." in capsys.readouterr().err
+    assert "There is no benchmark 'speed'; there are emit, relay, engine, page." in capsys.readouterr().err
