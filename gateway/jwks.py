@@ -66,12 +66,14 @@ class Jwks:
         async with self._reading:
             if self._tried_at >= asked_at:
                 return  # somebody else has just looked
-            self._tried_at = self._clock()
+            began_at = self._clock()
             try:
                 self._keys = parse_keys(await asyncio.to_thread(_load, self._place))
-                self._read_at = self._tried_at
+                self._read_at = began_at
             except (OSError, ValueError, URLError, jwt.PyJWTError, msgspec.MsgspecError) as error:
                 self._log.warning("jwks_unavailable", problem=str(error) or type(error).__name__)
+            # Not before the look is done: who comes meanwhile waits for it, and is not told that there are no keys.
+            self._tried_at = self._clock()
 
 
 def parse_keys(raw: bytes) -> Keys:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx2 as httpx
 import pytest
-from credentials import bearer
+from credentials import AUDIENCE, ISSUER, bearer, jwk, token
 from running import running_up
 from websockets.asyncio.client import connect as dial
 
@@ -26,6 +26,11 @@ from shared.store.link import Link
 MARK = "xylophone7731"
 PROMPT = f"{MARK} says quartz8842 to nobody "
 KEYS = {"alice": "alice-key-of-this-test-only", "bob": "bob-key-of-this-test-only"}
+TOKEN = token("carol", exp=int(time.time()) + 3600)
+EXPIRED = token("carol", exp=int(time.time()) - 3600)
+CREDENTIALS = KEYS | {"jwt:carol": TOKEN}
+"""By principal."""
+SECRETS = (*CREDENTIALS.values(), EXPIRED)
 TERMINAL = ("response.completed", "response.incomplete", "response.failed")
 ORIGIN = "https://chat.example"
 PATIENCE = 60.0
@@ -75,7 +80,7 @@ class Caller:
                     return
 
     async def _credential(self) -> dict[str, object]:
-        headers = bearer(KEYS[self.principal])
+        headers = bearer(CREDENTIALS[self.principal])
         if self.fate != "ticket":
             return {"additional_headers": headers}
         async with httpx.AsyncClient(base_url=self.run.url) as http:
@@ -88,6 +93,8 @@ class Caller:
 @contextlib.asynccontextmanager
 async def ran(redis_url: str, port: int, folder: Path) -> AsyncIterator[Run]:
     """Run gateways and workers, kill a worker under running responses, and wait for every ending."""
+    jwks = folder / "jwks.json"
+    jwks.write_text(json.dumps({"keys": [jwk("rsa")]}))
     settings = {
         "REDIS_URL": redis_url,
         "ENGINE": "echo",
@@ -95,7 +102,10 @@ async def ran(redis_url: str, port: int, folder: Path) -> AsyncIterator[Run]:
         "WORKERS": "2",
         "GATEWAYS": "2",
         "LEASE_SECONDS": "3",
-        "AUTH": "keys",
+        "AUTH": "keys,jwt",
+        "JWT_ISSUER": ISSUER,
+        "JWT_AUDIENCE": AUDIENCE,
+        "JWT_JWKS": str(jwks),
         "API_KEYS": ",".join(f"{name}:{key}" for name, key in KEYS.items()),
         "ORIGINS": ORIGIN,
         "CACHE_DIR": str(folder),
@@ -103,7 +113,7 @@ async def ran(redis_url: str, port: int, folder: Path) -> AsyncIterator[Run]:
     async with running_up(port, **settings) as up:
         run = Run(up.url, redis_url, folder)
         fates = ["whole"] * 5 + ["ticket"] * 2 + ["cancelled"] * 3 + ["left"] * 2
-        callers = [Caller(run, name, fate) for name in KEYS for fate in fates]
+        callers = [Caller(run, name, fate) for name in CREDENTIALS for fate in fates]
         killed = asyncio.Event()
         calls = [asyncio.create_task(caller.call(killed)) for caller in callers]
         async with asyncio.timeout(PATIENCE):
@@ -113,6 +123,8 @@ async def ran(redis_url: str, port: int, folder: Path) -> AsyncIterator[Run]:
             await asyncio.gather(*calls)
         async with httpx.AsyncClient(base_url=run.url) as http:
             await http.get(f"/v1/models?api_key={KEYS['bob']}", headers=bearer("wrong-" + MARK))
+            refused = await http.get("/v1/models", headers=bearer(EXPIRED))
+            assert refused.status_code == 401
             await http.post(
                 "/v1/responses", headers=bearer(KEYS["bob"]), json={"input": MARK, "tools": [MARK]}
             )
@@ -148,7 +160,7 @@ async def test_the_books_equal_the_logs_and_no_log_line_tells_what_was_said(run)
     link = Link.to(run.redis_url)
     try:
         logs = await logs_of(run, link)
-        assert len(logs) == 2 * len(run.fates)
+        assert len(logs) == len(CREDENTIALS) * len(run.fates)
         handed = [log for log in logs if any(entry.kind is Kind.HANDED for entry in log.entries)]
         assert handed, "the kill hit nobody: this run proves nothing"
         books = await Ledger(link).usage([int(time.time()) // 86_400 - day for day in (0, 1)])
@@ -182,9 +194,9 @@ def tell_nothing(run: Run) -> None:
     written = b"".join(path.read_bytes() for path in files).decode()
     assert next(iter(run.ids)) in written, "these are not the logs of this run"
     assert "credential_refused" in written
-    for word in (MARK, "quartz8842", "nobody", *KEYS.values(), *run.tickets):
+    for word in (MARK, "quartz8842", "nobody", *SECRETS, *run.tickets):
         assert word not in written, f"a log line tells {word!r}"
-    assert len(run.tickets) == 4
+    assert len(run.tickets) == 2 * len(CREDENTIALS)
 
 
 async def everything_in(link: Link) -> dict[bytes, bytes]:
@@ -199,10 +211,10 @@ async def nothing_is_left_after_deletion(run: Run, link: Link) -> None:
     assert not any(MARK.encode() in key for key in before)
     async with httpx.AsyncClient(base_url=run.url) as http:
         for response_id, principal in run.ids.items():
-            answer = await http.delete(f"/v1/responses/{response_id}", headers=bearer(KEYS[principal]))
+            answer = await http.delete(f"/v1/responses/{response_id}", headers=bearer(CREDENTIALS[principal]))
             assert answer.status_code == 200
     after = await everything_in(link)
-    secrets = [MARK, "quartz8842", *KEYS.values(), *run.tickets]
+    secrets = [MARK, "quartz8842", *SECRETS, *run.tickets]
     for key, value in after.items():
         for secret in secrets:
             assert secret.encode() not in key + value, key

@@ -1,3 +1,4 @@
+import asyncio
 import io
 import json
 
@@ -41,6 +42,23 @@ async def test_a_new_key_of_the_issuer_is_found_at_once_and_an_old_one_goes():
         jwks.clock.now += AGAIN_SECONDS
         assert await jwks.key("rsa-2")
         assert await jwks.key("rsa-1") is None
+
+
+async def test_who_comes_while_the_keys_are_read_waits_for_them():
+    with Issuer() as issuer:
+        jwks = reader(issuer.url)
+        found = await asyncio.gather(*(jwks.key("rsa-1") for _ in range(20)))
+        assert [key.key_id for key in found] == ["rsa-1"] * 20
+        assert issuer.asked == 1
+
+
+async def test_a_reader_that_leaves_in_the_middle_takes_the_keys_from_nobody():
+    with Issuer() as issuer:
+        jwks = reader(issuer.url)
+        first = asyncio.create_task(jwks.key("rsa-1"))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert await jwks.key("rsa-1")
 
 
 async def test_unknown_keys_do_not_make_us_flood_the_issuer():
