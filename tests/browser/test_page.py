@@ -65,6 +65,22 @@ async def test_an_answer_is_typed_while_it_is_computed(link, open_page, artifact
     await page.screenshot(path=artifacts / "desktop-ended.png")
 
 
+async def test_painting_an_answer_writes_nothing_on_the_root_of_the_page(link, open_page):
+    page = await open_page(link.url)
+    await expect(page.locator("#model")).to_have_text("echo")
+    # A language that is set again, even the same one, has every element of the page styled anew.
+    await page.evaluate("""() => {
+      witness.rooted = [];
+      const write = (records) => witness.rooted.push(...records.map(({ attributeName }) => attributeName));
+      new MutationObserver(write).observe(document.documentElement, { attributes: true });
+    }""")
+    await ask(page)
+    await until_ended(page)
+
+    assert len(await witness(page, "paints")) >= TOKENS / 12
+    assert await witness(page, "rooted") == []
+
+
 async def test_escape_stops_the_answer_for_good(link, open_page):
     page = await open_page(link.url)
     await ask(page)

@@ -132,9 +132,7 @@ export class App {
       highlight: this.#highlight,
       asking: this.#access.asking,
     });
-    document.title = `${scene.title} · Tokenwire`;
-    document.documentElement.lang = scene.words.tag;
-    document.documentElement.dataset.theme = this.#preferences.theme;
+    label(`${scene.title} · Tokenwire`, scene.words.tag, this.#preferences.theme);
     const before = performance.now();
     render(h(Page, { scene, actions: this.#actions }), this.#root);
     if (scene.isBusy) stream?.meter?.painted(performance.now() - before);
@@ -326,4 +324,12 @@ export class App {
     this.#highlight = highlight;
     this.#painter.request();
   }
+}
+
+/** Say on the root what page this is.  A language set again, even the same, makes the browser style all anew. */
+function label(title: string, language: string, theme: string): void {
+  const root = document.documentElement;
+  if (document.title !== title) document.title = title;
+  if (root.lang !== language) root.lang = language;
+  if (root.dataset.theme !== theme) root.dataset.theme = theme;
 }
