@@ -149,7 +149,9 @@ class Gateway:
             self._tasks.every(REFRESH_SECONDS, self._meter.refresh, "refresh"),
             self._tasks.every(settings.recheck_seconds, self._entrance.roster.recheck, "recheck"),
         ]
-        self._rounds.append(self._tasks.every(_ANNOUNCE_SECONDS, self._announce, "announce"))
+        self._rounds.append(
+            self._tasks.every(min(_ANNOUNCE_SECONDS, settings.lease_seconds / 3), self._announce, "announce")
+        )
         self._tasks.spawn(self._announce(), "announce")
         self._log.info("listening", host=settings.host, port=self.port, auth=",".join(settings.auth))
 
