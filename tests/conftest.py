@@ -64,16 +64,16 @@ def serving(program: Path, called: str = "valkey-server") -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def valkey() -> Iterator[str]:
-    """URL of the embedded Valkey; shared by the session, so use keys of your own or FLUSHALL first."""
+    """URL of an embedded Valkey, of one file's tests alone: whose workers announce themselves there is certain."""
     with serving(find_program()) as url:
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def redis7() -> Iterator[str]:
-    """URL of Debian's Redis 7.0, the oldest server we promise to work on; shared by the session."""
+    """URL of Debian's Redis 7.0, the oldest server we promise to work on; of one file's tests alone."""
     # The package redis-tools holds the server under another name, and starts no service of the system.
     program = shutil.which("redis-server") or shutil.which("redis-check-rdb")
     if program is None:

@@ -8,7 +8,7 @@ import pytest
 from stack import Stack, running_stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack(valkey) -> Iterator[Stack]:
     with running_stack(valkey) as made:
         yield made

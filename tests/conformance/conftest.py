@@ -20,7 +20,7 @@ def _option(request: pytest.FixtureRequest, name: str) -> str | None:
     return request.config.getoption(name, default=None)  # they exist only if this folder is named
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def target(request: pytest.FixtureRequest) -> Iterator[Target]:
     """Where the suite points."""
     url = _option(request, "--base-url")

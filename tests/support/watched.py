@@ -186,6 +186,7 @@ async def mixed_load(fleet: Watched) -> None:
     slow = asyncio.create_task(_reads_nothing(fleet))
     await asyncio.gather(*(_reads_all(fleet, n % 2) for n in range(4)), _stops(fleet, 0), _stops(fleet, 1))
     await asyncio.gather(_resumes(fleet), _asks_wrongly(fleet), _page_reports(fleet))
+    await _stops(fleet, 0)  # once more: what happened before the first scrape has no rate
     await _overloads(fleet)
     await _survives_a_worker(fleet)
     slow.cancel()
@@ -209,7 +210,7 @@ async def _stops(fleet: Watched, gateway: int) -> None:
 async def _resumes(fleet: Watched) -> None:
     async with fleet.socket(0) as connection:
         first = await asked(connection, max_output_tokens=400)
-        seen = [first, *await events(connection, deltas=10)]
+        seen = [first, *await events(connection, deltas=20)][:-10]  # so that some of it must be replayed
         connection.transport.abort()
     response_id, last = first["response"]["id"], seen[-1]["sequence_number"]
     async with fleet.socket(1, f"?response_id={response_id}&starting_after={last}") as connection:
