@@ -26,6 +26,7 @@ export interface Request {
   readonly metadata?: Readonly<Record<string, string>>;
   readonly include?: readonly string[];
   readonly top_logprobs?: number;
+  readonly text?: { readonly format: { readonly type: "text" | "json_object" } };
 }
 
 export interface CreateMessage extends Request {

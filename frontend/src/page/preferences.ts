@@ -27,6 +27,8 @@ export interface Preferences {
   readonly parameters: Parameters;
   /** Show the pieces an answer came in, coloured by how likely each was. */
   readonly tokens: boolean;
+  /** Ask for answers that are one JSON object. */
+  readonly json: boolean;
 }
 
 /** At a temperature of 1, the API's default, small models ramble. */
@@ -34,6 +36,7 @@ export const PLAIN: Preferences = {
   theme: "system",
   parameters: { temperature: 0.3, top_p: 0.9 },
   tokens: false,
+  json: false,
 };
 
 /** What a number may be: the server's own bounds. */
@@ -62,13 +65,14 @@ function isWithin(name: NumberName, value: unknown): value is number {
 export function decode(written: string | null): Preferences {
   const value = parse(written ?? "");
   if (!isFields(value)) return PLAIN;
-  const { theme, language, model, parameters, tokens } = value;
+  const { theme, language, model, parameters, tokens, json } = value;
   return {
     theme: theme === "light" || theme === "dark" ? theme : "system",
     ...(language === "en" || language === "zh" ? { language } : {}),
     ...(typeof model === "string" ? { model } : {}),
     parameters: isFields(parameters) ? parametersIn(parameters) : PLAIN.parameters,
     tokens: tokens === true,
+    json: json === true,
   };
 }
 
@@ -92,11 +96,12 @@ export function tuned({ parameters }: Preferences, change: Partial<Parameters>):
 }
 
 /** Return what is asked of the server besides the input. */
-export function asked({ model, parameters, tokens }: Preferences): Omit<Request, "input"> {
+export function asked({ model, parameters, tokens, json }: Preferences): Omit<Request, "input"> {
   return {
     ...parameters,
     ...(model === undefined ? {} : { model }),
     ...(tokens ? { include: ["message.output_text.logprobs"] } : {}),
+    ...(json ? { text: { format: { type: "json_object" } } } : {}),
   };
 }
 

@@ -20,6 +20,7 @@ describe("preferences", () => {
       model: "m",
       parameters: { temperature: 0, seed: 7, max_output_tokens: 12, instructions: "Be brief." },
       tokens: true,
+      json: true,
     };
     expect(decode(encode(chosen))).toEqual(chosen);
   });
@@ -66,6 +67,9 @@ describe("preferences", () => {
   test("what is not chosen is not asked for", () => {
     expect(asked({ ...PLAIN, parameters: {} })).toEqual({});
     expect(asked({ ...PLAIN, model: "m" })).toEqual({ temperature: 0.3, top_p: 0.9, model: "m" });
+    expect(asked({ ...PLAIN, parameters: {}, json: true })).toEqual({
+      text: { format: { type: "json_object" } },
+    });
     expect(asked({ ...PLAIN, parameters: {}, tokens: true })).toEqual({
       include: ["message.output_text.logprobs"],
     });

@@ -51,21 +51,25 @@ export function ParameterSheet({ scene, actions, sheet }: Properties) {
             <span class="field-hint">{words.instructionsHint}</span>
           </label>
         </Fragment>
-        <label class="field check">
-          <input
-            type="checkbox"
-            name="tokens"
-            checked={preferences.tokens}
-            onChange={({ currentTarget }) => actions.prefer({ tokens: currentTarget.checked })}
-          />
-          <span class="field-name">{words.tokenView}</span>
-          <span class="field-hint">{words.tokenViewHint}</span>
-        </label>
+        <Switch
+          name="json"
+          label={words.json}
+          hint={words.jsonHint}
+          isOn={preferences.json}
+          set={(json) => actions.prefer({ json })}
+        />
+        <Switch
+          name="tokens"
+          label={words.tokenView}
+          hint={words.tokenViewHint}
+          isOn={preferences.tokens}
+          set={(tokens) => actions.prefer({ tokens })}
+        />
         <button
           class="quiet"
           type="button"
           onClick={() => {
-            actions.prefer({ parameters: PLAIN.parameters, tokens: false });
+            actions.prefer({ parameters: PLAIN.parameters, tokens: false, json: false });
             setResets(resets + 1);
           }}
         >
@@ -73,6 +77,29 @@ export function ParameterSheet({ scene, actions, sheet }: Properties) {
         </button>
       </div>
     </dialog>
+  );
+}
+
+interface SwitchProperties {
+  readonly name: string;
+  readonly label: string;
+  readonly hint: string;
+  readonly isOn: boolean;
+  readonly set: (isOn: boolean) => void;
+}
+
+function Switch({ name, label, hint, isOn, set }: SwitchProperties) {
+  return (
+    <label class="field check">
+      <input
+        type="checkbox"
+        name={name}
+        checked={isOn}
+        onChange={({ currentTarget }) => set(currentTarget.checked)}
+      />
+      <span class="field-name">{label}</span>
+      <span class="field-hint">{hint}</span>
+    </label>
   );
 }
 

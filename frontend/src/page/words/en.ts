@@ -65,6 +65,8 @@ export const en = {
   instructionsHint: "What the model should know before anything is asked",
   outOfRange: (min: number, max: number) => `From ${min} to ${max}`,
   reset: "Reset",
+  json: "Answer in JSON",
+  jsonHint: "One JSON object; say in the prompt what should be in it",
   tokenView: "Show tokens",
   tokenViewHint: "How an answer was cut into pieces, coloured by how likely each was",
 

@@ -62,6 +62,8 @@ export const zh: Words = {
   instructionsHint: "在提问之前模型应当知道的内容",
   outOfRange: (min, max) => `范围：${min} 到 ${max}`,
   reset: "恢复默认",
+  json: "以 JSON 回答",
+  jsonHint: "回答是一个 JSON 对象；请在提问中说明其内容",
   tokenView: "显示词元",
   tokenViewHint: "回答被分成的片段，按可能性着色",
 
