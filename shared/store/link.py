@@ -101,6 +101,10 @@ class Server(Protocol):
         """Close the connection; commands on their way fail."""
 
 
+_CANCEL_SECONDS = 0.1
+"""Between two cancellations of a link that is being closed."""
+
+
 class Link:
     """A connection with automatic pipelining.
 
@@ -167,9 +171,11 @@ class Link:
         """Close the connection; commands on their way fail."""
         self._closed = True
         self._wake.set()  # a client library that connects just now may swallow the cancellation
-        self._task.cancel()
+        while not self._task.done():
+            self._task.cancel()  # again and again: what swallowed it would go on until its own time-out
+            await asyncio.wait([self._task], timeout=_CANCEL_SECONDS)
         with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+            self._task.result()
         await self._drop(StoreUnavailable("the link was closed"), [])
         self._fail_all(StoreUnavailable("the link was closed"))
 

@@ -124,3 +124,25 @@ def test_every_verb_has_its_script_with_its_head_comment():
         assert lines[0].startswith("#!lua"), script.name
         assert any(line.startswith("-- KEYS") for line in lines), script.name
         assert any(line.startswith("-- reply") for line in lines), script.name
+
+
+async def test_a_link_is_closed_at_once_though_what_connects_swallows_a_cancellation(
+    valkey: str, monkeypatch
+):
+    begun = asyncio.Event()
+
+    async def swallowing(_place, _timeout):
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr("shared.store.link.open_connection", swallowing)
+    link = Link.to(valkey, timeout=3600)
+    asking = asyncio.create_task(link.command("PING"))
+    await begun.wait()
+    async with asyncio.timeout(20):
+        await link.close()
+    with pytest.raises(StoreUnavailable):
+        await asking
