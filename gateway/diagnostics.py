@@ -16,6 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gateway.streams import until_gone
+
 SHOWN = (
     *("host", "origin", "user-agent", "accept-encoding", "connection", "via", "forwarded"),
     *("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "x-request-id", "traceparent"),
@@ -44,7 +46,18 @@ class PacedStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        del scope, receive  # a client that leaves is noticed by the server, which then lets the rest pass
+        del scope
+        pacing = asyncio.ensure_future(self._pace(send))
+        gone = asyncio.ensure_future(until_gone(receive, pacing.cancel))
+        try:
+            await asyncio.wait([pacing])
+            if not pacing.cancelled():
+                pacing.result()
+        finally:
+            gone.cancel()
+            pacing.cancel()
+
+    async def _pace(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         began = self._clock()
         await self._send(send, {"type": "arrived", "at": 0.0, **self._arrived})

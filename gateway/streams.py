@@ -289,7 +289,7 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         del scope
-        gone = asyncio.ensure_future(_until_gone(receive, self._reader.ended))
+        gone = asyncio.ensure_future(until_gone(receive, self._reader.ended))
         self._metrics.streams.inc()
         self._drain.add(self)
         try:
@@ -356,7 +356,7 @@ class WholeResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         ending = asyncio.ensure_future(self._collector.wait())
-        gone = asyncio.ensure_future(_until_gone(receive, ending.cancel))
+        gone = asyncio.ensure_future(until_gone(receive, ending.cancel))
         self._drain.add(self)
         try:
             await asyncio.wait([ending])
@@ -382,7 +382,7 @@ def refused(error: WireError) -> Response:
     return Response(error.http(), error.status, error.headers, media_type="application/json")
 
 
-async def _until_gone(receive: Receive, then: Callable[[], object]) -> None:
+async def until_gone(receive: Receive, then: Callable[[], object]) -> None:
     """Call ``then`` when the client has gone away."""
     while (await receive())["type"] != "http.disconnect":
         pass
