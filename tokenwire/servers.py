@@ -132,6 +132,12 @@ class Node:
         """Let it go on."""
         self._signal(signal.SIGCONT)
 
+    def revive(self) -> None:
+        """Whatever struck it, let it serve again."""
+        self.thaw()
+        if self.process is not None and self.process.poll() is not None:
+            self.start()
+
     def cut_tail(self, size: int) -> bytes:
         """Cut bytes off the dead server's AOF, as a power cut does; return what is left."""
         [aof] = sorted((self.folder / "appendonlydir").glob("*.incr.aof"))[-1:]

@@ -138,7 +138,7 @@ class Whole:
             probe_port=0,
             attachment_seconds=self.attachment,
             **(
-                {"engine": "echo", "echo_rate": 50, "slots": 16, "lease_seconds": 1.5, "drain_seconds": 1}
+                {"engine": "echo", "echo_rate": 50, "slots": 64, "lease_seconds": 1.5, "drain_seconds": 1}
                 | settings
             ),
         )
