@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import secrets
 import sys
 import time
-import traceback
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,12 +16,13 @@ from prometheus_client import CollectorRegistry
 
 from gateway.admission import Admission
 from gateway.connection import Desk
-from gateway.door import Door, quiet_libraries
+from gateway.door import Door
 from gateway.drain import Drain
 from gateway.entrance import make_entrance
 from gateway.headers import Cors, with_headers
 from gateway.http import Http
 from gateway.hub import Hub, Pace
+from gateway.library_log import LibraryLog, quiet_libraries
 from gateway.meter import REFRESH_SECONDS, Meter
 from gateway.metrics import Goal, Metrics
 from gateway.models import Models
@@ -53,9 +52,6 @@ _STALE_SECONDS = 20.0
 _GRACE_SECONDS = 1.0
 """What a drain leaves to HTTP requests that are neither streams nor waits."""
 
-_CUT_BY_US = "ASGI callable returned without completing response."
-"""What uvicorn says of a stream that we cut so that its client sees it."""
-
 
 class Gateway:
     """One gateway over any store."""
@@ -73,7 +69,7 @@ class Gateway:
         access: Access | None = None,
         meters: Meters | None = None,
     ) -> None:
-        self.name = name or f"gateway-{os.getpid()}-{secrets.token_hex(3)}"
+        self.name = name or new_name()
         self.port = 0
         """Known once it has started."""
         self.probe = ""
@@ -148,10 +144,8 @@ class Gateway:
             self._tasks.every(_ROUND_SECONDS, self._entrance.doorkeeper.refresh, "credentials"),
             self._tasks.every(REFRESH_SECONDS, self._meter.refresh, "refresh"),
             self._tasks.every(settings.recheck_seconds, self._entrance.roster.recheck, "recheck"),
+            self._tasks.every(min(_ANNOUNCE_SECONDS, settings.lease_seconds / 3), self._announce, "announce"),
         ]
-        self._rounds.append(
-            self._tasks.every(min(_ANNOUNCE_SECONDS, settings.lease_seconds / 3), self._announce, "announce")
-        )
         self._tasks.spawn(self._announce(), "announce")
         self._log.info("listening", host=settings.host, port=self.port, auth=",".join(settings.auth))
 
@@ -221,26 +215,9 @@ class Gateway:
             self._log.warning("not_ready", problem=problem)
 
 
-class LibraryLog(logging.Handler):
-    """Brings what libraries log into our lines, without their texts: these may quote what a client sent."""
-
-    def __init__(self, log: Log) -> None:
-        super().__init__(logging.WARNING)
-        self._log = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Log one record."""
-        if record.msg == _CUT_BY_US:
-            return
-        error = record.exc_info[1] if record.exc_info else None
-        frames = traceback.extract_tb(error.__traceback__) if error is not None else []
-        self._log.warning(
-            "library",
-            library=record.name,
-            message=str(record.msg),
-            exception=type(error).__name__ if error is not None else None,
-            where=[f"{frame.filename}:{frame.lineno}" for frame in frames[-1:]],
-        )
+def new_name() -> str:
+    """Return a name for a gateway that no other one has."""
+    return f"gateway-{os.getpid()}-{secrets.token_hex(3)}"
 
 
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
@@ -252,7 +229,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     async with contextlib.AsyncExitStack() as stack:
         record = stack.enter_context(exported(settings.otlp, "tokenwire-gateway"))
         link = await _checked(settings, metrics, log, stack)
-        name = f"gateway-{os.getpid()}-{secrets.token_hex(3)}"
+        name = new_name()
         store = RedisGatewayStore(link, name=name, partitions=settings.partitions, leases=settings.leases)
         tracing = Tracing(record, settings.trace_ratio if settings.otlp else 0.0)
         gateway = Gateway(

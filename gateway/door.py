@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
-import re
 import socket
 from collections.abc import Callable
 from typing import Any, Protocol, cast
@@ -17,18 +15,15 @@ from typing import Any, Protocol, cast
 from uvicorn import Config
 from uvicorn.server import ServerState
 from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
-from gateway.errors import CloseCode, Code, WireError, library_refusal
-from gateway.plain import HEAD_SECONDS, SOCKET_PATH, HttpConnection, OnSocket, hang_up, turn_away
+from gateway.errors import CloseCode, Code, WireError
+from gateway.handshake import SUBPROTOCOL, choose_subprotocol, name_connection, reject, wants_socket
+from gateway.plain import HEAD_SECONDS, HttpConnection, OnSocket, hang_up, turn_away
 from gateway.principal import Principal
 from gateway.turnstile import Turnstile
-
-SUBPROTOCOL = Subprotocol("tokenwire.v1")
 
 HEAD_BYTES = 16 * 1024
 MESSAGE_BYTES = 64 * 1024
@@ -41,25 +36,6 @@ KERNEL_BYTES = 32 * 1024
 """Asked of the kernel as send buffer (it doubles it): what lies there can't be merged or outrun by Stop."""
 USER_TIMEOUT_MS = 30_000
 """Unacknowledged bytes for so long mean a dead peer (TCP_USER_TIMEOUT)."""
-
-_FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:")
-"""How a header line begins (RFC 9110 section 5.1)."""
-
-
-def wants_socket(head: bytes) -> bool:
-    """Say whether a header block asks for the WebSocket; ``head`` ends before its blank line."""
-    first, *lines = head.split(b"\r\n")
-    method, _, rest = first.partition(b" ")
-    path = rest.partition(b" ")[0].partition(b"?")[0]
-    if method != b"GET" or path != SOCKET_PATH.encode():
-        return False
-    if not all(map(_FIELD.match, lines)):
-        return False  # the HTTP side answers what it cannot read; the other one just hangs up
-    names = (line.partition(b":") for line in lines)
-    return any(
-        name.strip().lower() == b"upgrade" and value.strip().lower() == b"websocket"
-        for name, _, value in names
-    )
 
 
 class Visitors(Protocol):
@@ -106,8 +82,8 @@ class Door:
             port,
             create_connection=functools.partial(DoorConnection, door=self),  # type: ignore[arg-type]  # documented: a wrapper will do
             process_request=self._sockets.judge,  # type: ignore[arg-type]  # as for the handler
-            process_response=_name_connection,
-            select_subprotocol=_choose_subprotocol,
+            process_response=name_connection,
+            select_subprotocol=choose_subprotocol,
             subprotocols=[SUBPROTOCOL],
             compression=None,
             server_header=None,
@@ -175,7 +151,7 @@ class DoorConnection(ServerConnection):
         super().__init__(protocol, server, **options)
         self._fail = protocol.fail
         protocol.fail = self._fail_saying_why  # type: ignore[method-assign]  # no other place comes before it
-        protocol.reject = functools.partial(_reject, protocol.reject)  # type: ignore[method-assign]  # as above
+        protocol.reject = functools.partial(reject, protocol.reject)  # type: ignore[method-assign]  # as above
         self.on_writable: Callable[[], None] | None = None
         """Called when the transport takes bytes again."""
         self.principal: Principal | None = None
@@ -297,44 +273,9 @@ class DoorConnection(ServerConnection):
             self._timer = None
 
 
-def _reject(plain: Callable[[Any, str], Response], status: Any, text: str) -> Response:
-    """Refuse a handshake with the body that all our refusals have, not with plain text."""
-    said = plain(status, text)
-    body = library_refusal(said.status_code, text.partition("\n")[0])
-    return answer(said.status_code, said.reason_phrase, body, {"Sec-WebSocket-Version": "13"})
-
-
 def _bound(transport: asyncio.Transport) -> None:
     """Bound what the kernel keeps for a peer that is slow or dead."""
     raw = transport.get_extra_info("socket")
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
-
-
-def _choose_subprotocol(_: ServerConnection, offered: object) -> Subprotocol | None:
-    """Take ours if it is offered; other ones are no reason to refuse."""
-    return SUBPROTOCOL if isinstance(offered, list | tuple) and SUBPROTOCOL in offered else None
-
-
-def _name_connection(connection: ServerConnection, _: Request, response: Response) -> None:
-    """Give the connection's id to the client, for talking about it."""
-    response.headers["x-request-id"] = str(connection.id)
-
-
-def answer(status: int, reason: str, body: bytes, headers: dict[str, str] | None = None) -> Response:
-    """Make the HTTP answer that refuses a handshake."""
-    made = Headers(headers or {})
-    made["Content-Type"] = "application/json"
-    made["Content-Length"] = str(len(body))
-    made["Connection"] = "close"
-    return Response(status, reason, made, body)
-
-
-def quiet_libraries(handler: logging.Handler) -> None:
-    """Send what the libraries at the door log to ``handler`` and nowhere else."""
-    for name in ("websockets", "uvicorn", "uvicorn.error", "uvicorn.access"):
-        logger = logging.getLogger(name)
-        logger.handlers = [handler] if name in ("websockets", "uvicorn") else []
-        logger.setLevel(logging.WARNING)
-        logger.propagate = name.startswith("uvicorn.")

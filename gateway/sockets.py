@@ -10,9 +10,10 @@ from urllib.parse import parse_qs, urlsplit
 from websockets.http11 import Request, Response
 
 from gateway.connection import CLOSE_SECONDS, Connection, Desk
-from gateway.door import DoorConnection, answer
+from gateway.door import DoorConnection
 from gateway.entrance import Entrance
 from gateway.errors import Code, WireError
+from gateway.handshake import answer
 from gateway.principal import Principal
 from gateway.session import TELL_SECONDS
 from gateway.wire import Resume, cursors

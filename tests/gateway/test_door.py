@@ -15,23 +15,13 @@ from gateway_bench import (
 from websockets.asyncio.client import connect
 
 from gateway import connection, door, plain
-from gateway.door import HEAD_BYTES, wants_socket
+from gateway.door import HEAD_BYTES
 from gateway.outbox import CEILING, LIMIT, Outbox
 
 HANDSHAKE = (
     b"\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"  # of RFC 6455
 )
 UPGRADE = b"GET /v1/responses HTTP/1.1\r\nHost: x\r\nUpgrade: WebSocket\r\nConnection: Upgrade"
-
-
-def test_only_an_upgrade_of_the_sockets_path_is_kept():
-    assert wants_socket(UPGRADE)
-    assert wants_socket(UPGRADE.replace(b"/v1/responses", b"/v1/responses?response_id=x"))
-    assert not wants_socket(UPGRADE.replace(b"/v1/responses", b"/v1/responses/x"))
-    assert not wants_socket(UPGRADE.replace(b"GET", b"POST"))
-    assert not wants_socket(UPGRADE.replace(b"WebSocket", b"h2c"))
-    assert not wants_socket(b"GET /v1/responses HTTP/1.1\r\nHost: x")
-    assert not wants_socket(b"")
 
 
 async def dialogue(bench, *pieces):
