@@ -12,7 +12,6 @@ from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from gateway.errors import Code, WireError
-from gateway.streams import refused
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -55,8 +54,8 @@ def methods_of(request: Request) -> set[str]:
 
 def error_answer(error: WireError, headers: Mapping[str, str] | None = None) -> Response:
     """Answer with an error and what goes with it."""
-    response = refused(error)
-    response.headers.update(headers or {})
+    headers = {**error.headers, **(headers or {})}
+    response = Response(error.http(), error.status, headers, media_type="application/json")
     if error.code in (Code.MESSAGE_TOO_LARGE, Code.REQUEST_TIMEOUT):
         response.headers["Connection"] = "close"  # the rest of the body is not read
     if error.code is Code.UPGRADE_REQUIRED:

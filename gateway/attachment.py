@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +11,9 @@ from gateway.follower import Follower
 from gateway.render import Event
 from gateway.times import Viewing
 from shared.request import Request
+
+Detach = Callable[[bool], None]
+"""Ends an attachment when the client or the response is gone; it is told whether the client has left."""
 
 
 class Reader(Protocol):

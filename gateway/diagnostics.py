@@ -16,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.streams import until_gone
+from gateway.requests import until_gone
+from gateway.streams import EventStream
 
 SHOWN = (
     *("host", "origin", "user-agent", "accept-encoding", "connection", "via", "forwarded"),
@@ -38,7 +39,7 @@ class PacedStream(Response):
     media_type = "text/event-stream"
 
     def __init__(self, request: Request, diagnosis: Diagnosis, clock: Callable[[], float]) -> None:
-        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        super().__init__(headers=EventStream.HEADERS)
         del self.headers["content-length"]
         self._arrived = arrived(request)
         self._diagnosis = diagnosis

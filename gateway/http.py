@@ -28,13 +28,13 @@ from gateway.answers import (
     methods_of,
     nobody_there,
 )
-from gateway.attachment import Attachment, Reader
 from gateway.auth import TICKET_SECONDS
 from gateway.chunks import CHAT, TEXT, Chunks, Form, whole
 from gateway.completions import Asked
 from gateway.connection import Desk
 from gateway.create import LOGPROBS, idempotency_key
 from gateway.diagnostics import Diagnosis, PacedStream
+from gateway.dialect import Dialect, Events
 from gateway.entrance import Entrance
 from gateway.errors import Code, RefusedError, WireError
 from gateway.items import Paging, input_items, page_of
@@ -46,26 +46,12 @@ from gateway.principal import Credential, Principal
 from gateway.requests import body_of, last_event_of, principal_of, response_id_of
 from gateway.response import response_object, snapshot
 from gateway.retry import repeated
-from gateway.streams import (
-    Close,
-    Collector,
-    Dialect,
-    Events,
-    EventStream,
-    Shape,
-    StreamReader,
-    WholeResponse,
-)
+from gateway.streams import EventStream
 from gateway.times import Viewing
+from gateway.viewer import Viewer
 from gateway.visit import Visit
-from gateway.wire import (
-    Replay,
-    parse_chat,
-    parse_completion,
-    parse_create,
-    parse_query,
-    parse_ticket,
-)
+from gateway.whole_response import Shape
+from gateway.wire import Replay, parse_chat, parse_completion, parse_create, parse_query, parse_ticket
 from shared.store.contract import Followed, GatewayStore, Refused, StoreUnavailable
 from shared.store.link import ServerError
 
@@ -150,12 +136,10 @@ class Http:
         if request.method == "HEAD":
             return Response(media_type=EventStream.media_type, headers=EventStream.HEADERS)
         desk = self.desk
-        reader = StreamReader(Events(response_id), desk.clock, desk.metrics, merge=cursor is not None)
-        resuming = desk.resuming(request.headers.get("traceparent"))
-        times = Viewing(desk.metrics) if cursor is None else resuming
-        viewer = _Viewer(principal, desk.hub.watcher(), times)
-        attachment = self._attach(response_id, reader, viewer, after)
-        return EventStream(reader, self._detach(attachment), desk.metrics, desk.drain)
+        traceparent = request.headers.get("traceparent")
+        times = Viewing(desk.metrics) if cursor is None else desk.resuming(traceparent)
+        viewer = Viewer(desk, principal, desk.hub.watcher(), response_id, times, after)
+        return viewer.stream(Events(response_id), merge=cursor is not None)
 
     async def cancel(self, request: Request) -> Response:
         """``POST /v1/responses/{id}/cancel``; of an ended response it returns that response."""
@@ -260,48 +244,28 @@ class Http:
         if watcher is None:
             answer = await self._object(accepted.response_id, principal)
         else:
-            viewer = _Viewer(principal, watcher, desk.asking(accepted, asked_at, traceparent))
+            times = desk.asking(accepted, asked_at, traceparent)
+            viewer = Viewer(desk, principal, watcher, accepted.response_id, times, asked=True)
             follow = self._stream if asked.create.stream else self._whole
             answer = follow(asked, form, accepted, viewer)
         answer.headers.update(headers_of(accepted.rates))
         return answer
 
-    def _stream(self, asked: Asked, form: Form | None, accepted: Accepted, viewer: _Viewer) -> Response:
+    def _stream(self, asked: Asked, form: Form | None, accepted: Accepted, viewer: Viewer) -> Response:
         dialect: Dialect = Events(accepted.response_id)
         if form is not None:
             dialect = Chunks(form, self._fingerprint(accepted), usage=asked.usage)
-        reader = StreamReader(dialect, self.desk.clock, self.desk.metrics, merge=True)
-        attachment = self._attach(accepted.response_id, reader, viewer, -1, asked=True)
-        return EventStream(reader, self._detach(attachment), self.desk.metrics, self.desk.drain)
+        return viewer.stream(dialect, merge=True)
 
-    def _whole(self, asked: Asked, form: Form | None, accepted: Accepted, viewer: _Viewer) -> Response:
+    def _whole(self, asked: Asked, form: Form | None, accepted: Accepted, viewer: Viewer) -> Response:
         shape: Shape = bytes
         if form is not None:
             scored = LOGPROBS in (asked.create.include or ())
             shape = functools.partial(whole, form, fingerprint=self._fingerprint(accepted), scored=scored)
-        collector = Collector()
-        attachment = self._attach(accepted.response_id, collector, viewer, -1, asked=True)
-        keyed = bool(idempotency_key(asked.create))
-        return WholeResponse(collector, self._detach(attachment), self.desk.drain, keyed=keyed, shape=shape)
+        return viewer.whole(shape, keyed=bool(idempotency_key(asked.create)))
 
     def _fingerprint(self, accepted: Accepted) -> str:
         return fingerprint(accepted.model, self.models.announced)
-
-    def _attach(
-        self, response_id: str, reader: Reader, viewer: _Viewer, after: int, *, asked: bool = False
-    ) -> Attachment:
-        return self.desk.hub.attach(
-            response_id,
-            viewer.principal.name,
-            reader,
-            viewer.times,
-            watcher=viewer.watcher,
-            after=after,
-            asked=asked,
-        )
-
-    def _detach(self, attachment: Attachment) -> Close:
-        return lambda left: self.desk.hub.detach(attachment, left=left)
 
     def _refuse_if_draining(self) -> None:
         """Let nothing begin that would have to be cut; short answers are still given."""
@@ -329,12 +293,3 @@ class Http:
         if isinstance(log, Refused):
             raise RefusedError(refusal(log))
         return log
-
-
-@dataclass(frozen=True, slots=True)
-class _Viewer:
-    """Who watches a response, and the times that are taken for it."""
-
-    principal: Principal
-    watcher: str
-    times: Viewing

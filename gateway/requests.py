@@ -1,10 +1,12 @@
-"""What an HTTP request holds: its body, who sent it, and what it names."""
+"""What an HTTP request holds: its body, who sent it, what it names, and when its sender has gone."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from starlette.requests import Request
+from starlette.types import Receive
 
 from gateway.errors import Code, RefusedError, WireError
 from gateway.principal import Principal
@@ -50,3 +52,10 @@ def last_event_of(request: Request) -> int | None:
     if said != "-1" and not (said.isdecimal() and len(said) <= 15):
         raise RefusedError(WireError(Code.INVALID_REQUEST, "Last-Event-ID is a number.", "Last-Event-ID"))
     return int(said)
+
+
+async def until_gone(receive: Receive, then: Callable[[], object]) -> None:
+    """Call ``then`` when the client has gone away."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    then()

@@ -1,20 +1,22 @@
-"""Answers of the HTTP door that last as long as a response: server-sent events, or one object at the end."""
+"""The answer of the HTTP door that lasts as long as a response: server-sent events."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Final
 
-import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gateway.attachment import Detach
+from gateway.dialect import Dialect
 from gateway.drain import Drain
 from gateway.errors import Code, WireError
 from gateway.metrics import Metrics
 from gateway.outbox import LIMIT, PATIENCE, Outbox
-from gateway.render import DELTA, DeltaFrame, Event, is_scored, joined
+from gateway.render import DeltaFrame, Event, is_scored, joined
+from gateway.requests import until_gone
 from shared.request import Request
 
 QUIET_SECONDS = 15.0
@@ -24,65 +26,6 @@ _COMMENT = b": alive\n\n"
 _CHUNK = 16 * 1024
 _REPLAY_CEILING = 16 * 1024 * 1024
 """Bytes that an unmerged replay may have waiting: a whole log, an event per delta."""
-
-
-def sse(kind: str, number: int, payload: bytes) -> bytes:
-    """Frame one event (WHATWG HTML, server-sent events); the id is the cursor of a reconnect."""
-    return b"event: %b\nid: %d\ndata: %b\n\n" % (kind.encode(), number, payload)
-
-
-class SseFrame(DeltaFrame):
-    """A delta's constant bytes, as a server-sent event."""
-
-    __slots__ = ()
-
-    def one(self, number: int, text: bytes) -> bytes:
-        """Render one delta."""
-        return sse(DELTA, number, super().one(number, text))
-
-    def merged(self, first: int, last: int, text: bytes) -> bytes:
-        """Render several deltas as one event."""
-        return self.one(last, text) if first == last else sse(DELTA, last, super().merged(first, last, text))
-
-
-class Dialect(Protocol):
-    """How a stream spells what it is told."""
-
-    @property
-    def resumable(self) -> bool:
-        """Whether a client can go on after the last event it has."""
-
-    def frame(self, epoch: int, *, scored: bool) -> DeltaFrame:
-        """Return the constant bytes around the deltas of an epoch; ``scored`` ones carry logprobs."""
-
-    def events(self, events: Sequence[Event]) -> Iterable[bytes]:
-        """Spell events that are no deltas."""
-
-    def error(self, error: WireError) -> bytes:
-        """Spell what ends a stream that has no ending."""
-
-
-class Events:
-    """The events as they are, each with its number as its id."""
-
-    resumable = True
-
-    def __init__(self, response_id: str) -> None:
-        self._response_id = response_id
-
-    def frame(self, epoch: int, *, scored: bool) -> DeltaFrame:
-        """Return the constant bytes around the deltas of an epoch; ``scored`` ones carry logprobs."""
-        return SseFrame(self._response_id, epoch, scored=scored)
-
-    @staticmethod
-    def events(events: Sequence[Event]) -> Iterator[bytes]:
-        """Spell events that are no deltas."""
-        return (sse(event.type, event.number, event.payload) for event in events)
-
-    @staticmethod
-    def error(error: WireError) -> bytes:
-        """Spell the error as the last event."""
-        return b"event: error\ndata: %b\n\n" % error.datum()
 
 
 class StreamReader:
@@ -214,66 +157,17 @@ class StreamReader:
             self._outbox.merged = 0
 
 
-class Collector:
-    """Waits for the ending of a response and keeps its response object."""
-
-    def __init__(self) -> None:
-        self._done = asyncio.Event()
-        self.response: bytes | None = None
-        self.error: WireError | None = None
-
-    def joined(self, request: Request) -> None:
-        """Let it pass."""
-
-    def delta(self, epoch: int, number: int, text: bytes) -> None:
-        """Let it pass: the ending has the whole text."""
-
-    def replay(self, epoch: int, first: int, texts: Sequence[bytes]) -> None:
-        """Let them pass too."""
-
-    def events(self, events: Sequence[Event]) -> None:
-        """Keep the object of the last event that has one."""
-        for event in events:
-            held = msgspec.json.decode(event.payload, type=_WithResponse)
-            if held.response:
-                self.response = bytes(held.response)
-
-    def ended(self) -> None:
-        """Learn that the ending was delivered."""
-        self._done.set()
-
-    def failed(self, error: WireError) -> None:
-        """Learn that there is none."""
-        self.error = error
-        self._done.set()
-
-    async def wait(self) -> None:
-        """Return when it is over."""
-        await self._done.wait()
-
-
-class _WithResponse(msgspec.Struct):
-    response: msgspec.Raw = msgspec.Raw(b"")
-
-
-Shape = Callable[[bytes], bytes | WireError]
-"""From an ended response object to the body of the answer, or to why there is none."""
-
-Close = Callable[[bool], None]
-"""Called when the client or the response is gone; it is told whether the client has left."""
-
-
 class EventStream(Response):
     """Sends what a reader keeps."""
 
     media_type = "text/event-stream"
     HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
-    def __init__(self, reader: StreamReader, close: Close, metrics: Metrics, drain: Drain) -> None:
+    def __init__(self, reader: StreamReader, detach: Detach, metrics: Metrics, drain: Drain) -> None:
         super().__init__(headers=self.HEADERS)
         del self.headers["content-length"]
         self._reader = reader
-        self._close = close
+        self._detach = detach
         self._metrics = metrics
         self._drain = drain
 
@@ -301,7 +195,7 @@ class EventStream(Response):
             self._metrics.streams.dec()
             self._drain.discard(self)
             self._reader.close()
-            self._close(not self._reader.may_come_back)
+            self._detach(not self._reader.may_come_back)
 
     async def _send_all(self, send: Send) -> bool:
         """Send to the end; False if the stream was cut before it."""
@@ -324,66 +218,3 @@ class EventStream(Response):
                 return await self._reader.take()
         except TimeoutError:
             return _COMMENT
-
-
-class WholeResponse(Response):
-    """Sends the response object when the response has ended, unless the client has left before."""
-
-    media_type = "application/json"
-
-    def __init__(
-        self, collector: Collector, close: Close, drain: Drain, *, keyed: bool, shape: Shape
-    ) -> None:
-        super().__init__()
-        self._collector = collector
-        self._shape = shape
-        self._close = close
-        self._drain = drain
-        self._keyed = keyed
-        """An idempotency key leads the client back to the response; its id it does not know."""
-        self._drained = False
-
-    @property
-    def stays(self) -> bool:
-        """Whether its client could not go on elsewhere."""
-        return not self._keyed
-
-    def drain(self) -> None:
-        """Answer that the client should ask again, elsewhere."""
-        self._drained = True
-        self._collector.failed(WireError(Code.SERVER_DRAINING, retry_after=1))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        ending = asyncio.ensure_future(self._collector.wait())
-        gone = asyncio.ensure_future(until_gone(receive, ending.cancel))
-        self._drain.add(self)
-        try:
-            await asyncio.wait([ending])
-        finally:
-            gone.cancel()
-            self._drain.discard(self)
-            self._close(not (self._drained and self._keyed))
-        if not ending.cancelled():
-            await self._answer()(scope, receive, send)
-
-    def _answer(self) -> Response:
-        error, response = self._collector.error, self._collector.response
-        if error is not None or response is None:
-            return refused(error or WireError(Code.SERVER_ERROR))
-        body = self._shape(response)
-        if isinstance(body, WireError):
-            return refused(body)
-        return Response(body, media_type="application/json")
-
-
-def refused(error: WireError) -> Response:
-    """Answer a request with an error."""
-    return Response(error.http(), error.status, error.headers, media_type="application/json")
-
-
-async def until_gone(receive: Receive, then: Callable[[], object]) -> None:
-    """Call ``then`` when the client has gone away."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    then()

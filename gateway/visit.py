@@ -7,10 +7,10 @@ import asyncio
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from gateway.answers import error_answer
 from gateway.errors import Code, WireError
 from gateway.principal import Principal
 from gateway.roster import Roster
-from gateway.streams import refused
 
 _IN_CHUNKS = ("/v1/chat/completions", "/v1/completions")
 
@@ -63,7 +63,7 @@ class Visit(Response):
     async def _say_why(self, scope: Scope, receive: Receive, send: Send) -> None:
         error = WireError(Code.INVALID_API_KEY, "The credential has expired or was revoked.")
         if not self._begun:
-            await refused(error)(scope, receive, send)
+            await error_answer(error)(scope, receive, send)
             return
         chunks = scope["path"] in _IN_CHUNKS
         datum = b"data: %b\n\n" % error.http() if chunks else b"event: error\ndata: %b\n\n" % error.datum()

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
+from gateway.answers import error_answer
 from gateway.errors import TABLE, Code, WireError
-from gateway.streams import refused
 
 
 def test_every_code_has_a_row_with_a_sentence():
@@ -40,4 +40,4 @@ def test_what_passes_by_itself_says_when_to_ask_again(code):
         return
     assert WireError(code).body()["retry_after"] >= 1
     assert WireError(code, retry_after=7).body()["retry_after"] == 7
-    assert refused(WireError(code)).headers["Retry-After"] == str(WireError(code).retry_after)
+    assert error_answer(WireError(code)).headers["Retry-After"] == str(WireError(code).retry_after)

@@ -4,7 +4,7 @@ import pytest
 from gateway_bench import dialled, rest_of
 
 from gateway import requests
-from gateway.requests import BODY_BYTES
+from gateway.requests import BODY_BYTES, until_gone
 
 
 async def test_a_body_too_large_is_refused(bench):
@@ -38,3 +38,15 @@ async def test_what_cannot_be_a_response_id_never_becomes_a_key(bench, response_
         for method, rest in (("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items")):
             answer = await client.request(method, f"/v1/responses/{response_id}{rest}")
             assert (answer.status_code, answer.json()["error"]["code"]) == (404, "response_not_found")
+
+
+async def test_a_client_has_gone_when_the_server_says_so_and_not_before():
+    messages = [{"type": "http.request", "body": b"more"}, {"type": "http.disconnect"}]
+    left = []
+
+    async def receive():
+        assert not left
+        return messages.pop(0)
+
+    await until_gone(receive, lambda: left.append(len(messages)))
+    assert left == [0]

@@ -34,14 +34,6 @@ async def test_a_stream_that_has_nothing_to_say_says_that_it_is_alive(bench, mon
     assert told[-1]["type"] == "response.completed"
 
 
-async def test_leaving_a_waiting_post_stops_it(bench):
-    async with bench.http() as client:
-        asking = asyncio.create_task(client.post("/v1/responses", json={"input": "x"}))
-        claim = await bench.hand.claim()
-        asking.cancel()
-        await until(lambda: bench.server.records[claim.response_id].status is Status.CANCELLED)
-
-
 async def test_a_stream_without_a_cursor_is_never_merged_and_one_with_it_goes_on(bench):
     async with bench.http() as client:
         created = (await client.post("/v1/responses", json={"input": "x", "background": True})).json()
