@@ -40,8 +40,8 @@ def run(*words: str, **environment: str) -> str:
     return done.stdout
 
 
-def until(ask: Callable[[], Any], what: str) -> Any:
-    """Wait until something is true, and return it."""
+def until(ask: Callable[[], Any], what: object) -> Any:
+    """Wait until something is true, and return it; else fail with what is missing, as it is known by then."""
     deadline = time.monotonic() + PATIENCE
     while not (answer := ask()):
         assert time.monotonic() < deadline, what
