@@ -140,7 +140,20 @@ class RedisWorkerStore:
     async def _claim_from(
         self, partition: int, taking: _Taking, room: int, solo: Callable[[], bool], claims: list[Claim]
     ) -> None:
-        taken = deque(await self._take(partition, taking, room - len(claims)))
+        """Claim until something was got or nothing is left: behind what nobody can have, others may wait."""
+        passed: list[str] = []
+        before = len(claims)
+        while len(claims) == before:
+            taken = await self._take(partition, taking, room - before, passed)
+            if not taken:
+                return
+            if taking.mode != "new":  # what is new is taken only once
+                passed += [queue_id for queue_id, _ in taken]
+            await self._claim_all(deque(taken), solo, claims)
+
+    async def _claim_all(
+        self, taken: deque[tuple[str, str]], solo: Callable[[], bool], claims: list[Claim]
+    ) -> None:
         while taken and not claims:  # only the first may be a suspect
             claim = await self._claim_one(*taken.popleft(), solo())
             claims += [claim] if claim is not None else []
@@ -170,7 +183,9 @@ class RedisWorkerStore:
             return None
         return number if now - since >= self._leases.lease else None
 
-    async def _take(self, partition: int, taking: _Taking, count: int) -> list[tuple[str, str]]:
+    async def _take(
+        self, partition: int, taking: _Taking, count: int, passed: Sequence[str]
+    ) -> list[tuple[str, str]]:
         queue = keys.of_model(partition, self._model)[0]
         try:
             reply = await self._link.script(
@@ -180,6 +195,7 @@ class RedisWorkerStore:
                 self._lease,
                 count,
                 taking.mode,
+                *passed,
                 link=taking.link,
             )
         except ServerError as error:
@@ -188,7 +204,7 @@ class RedisWorkerStore:
             if "NOGROUP" not in str(error):
                 raise
             await self._make_group(queue)
-            return await self._take(partition, taking, count)
+            return await self._take(partition, taking, count, passed)
         flat = list(map(text_of, reply))
         return list(zip(flat[::2], flat[1::2], strict=True))
 

@@ -173,6 +173,18 @@ async def test_a_claim_takes_no_more_than_there_is_room_for(bench: Bench):
     assert taken == [2, 2, 1, 0]
 
 
+async def test_what_was_stopped_in_the_queue_keeps_nobody_behind_it_waiting(bench: Bench):
+    stopped = [await bench.submitted() for _ in range(12)]
+    for request in stopped:
+        await bench.gateway.cancel(request.response_id, "alice")
+    request = await bench.submitted()
+    worker = await bench.worker()
+
+    claims = await worker.claim(1, lambda: True)
+
+    assert [claim.response_id for claim in claims] == [request.response_id]
+
+
 async def test_a_lease_that_runs_out_lets_another_worker_continue_from_the_log(bench: Bench):
     request = await bench.submitted()
     dead, heir = await bench.worker("dead"), await bench.worker("heir")
@@ -335,6 +347,20 @@ async def test_only_an_equal_build_takes_a_started_response_until_it_has_waited(
 
     handed = (await everything(bench, request.response_id)).entries[-1]
     assert handed.marked == "float32 -> bfloat16"
+
+
+async def test_what_a_worker_may_not_take_hides_nothing_behind_it(bench: Bench):
+    draining = [await bench.worker(name, build) for name, build in (("first", "a"), ("second", "b"))]
+    heir = await bench.worker("heir", "b")
+    for _ in draining:
+        await bench.submitted(keep=-1)
+    unfit, fit = [await bench.claimed(worker) for worker in draining]
+    for worker, claim in zip(draining, (unfit, fit), strict=True):
+        await worker.release(claim)
+
+    handed = await heir.claim(1, lambda: True)
+
+    assert [claim.response_id for claim in handed] == [fit.response_id]
 
 
 async def test_an_equal_build_takes_what_an_unequal_one_has_put_back(bench: Bench):
