@@ -52,6 +52,9 @@ _STALE_SECONDS = 20.0
 _GRACE_SECONDS = 1.0
 """What a drain leaves to HTTP requests that are neither streams nor waits."""
 
+_NO_MODEL = ""
+"""What is swept for when the last worker has retired: deadlines go on."""
+
 
 class Gateway:
     """One gateway over any store."""
@@ -186,8 +189,10 @@ class Gateway:
         try:
             await self._store.ping()
             await self._models.refresh()
-            for model in {each.info.model for each in self._models.announced}:
+            models = {each.info.model for each in self._models.announced}
+            for model in models or {_NO_MODEL}:
                 self._metrics.swept.inc(await self._store.sweep(model))
+            for model in models:
                 self._metrics.queue_depth.labels(model).set(await self._store.waiting(model))
             self._metrics.look(self._models.announced)
         except StoreUnavailable as problem:

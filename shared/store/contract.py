@@ -348,7 +348,10 @@ class GatewayStore(Protocol):
         """Count the accepted requests of the model that no worker has claimed yet."""
 
     async def sweep(self, model: str) -> int:
-        """End what passed its deadline or was left; return how many.  One process at a time does it."""
+        """End what passed its deadline, of any model, and what of this one was left while it waited.
+
+        Return how many.  One process at a time does it.
+        """
 
     async def ping(self) -> None:
         """Raise StoreUnavailable unless the server answers."""

@@ -307,13 +307,14 @@ class MemoryGatewayStore:
         return len(self._server.waiting(model))
 
     async def sweep(self, model: str) -> int:
-        """End what passed its deadline or was left while it waited."""
+        """End what passed its deadline, and what of this model was left while it waited."""
         ended = 0
         for record in self._server.records.values():
-            if record.request.model != model or record.status.terminal:
+            if record.status.terminal:
                 continue
             late = record.deadline < self._server.ms()
-            reason = self._server.due(record) if late or record.status is Status.QUEUED else None
+            waits = record.status is Status.QUEUED and record.request.model == model
+            reason = self._server.due(record) if late or waits else None
             if reason is not None:
                 self._server.end(record, reason)
                 ended += 1

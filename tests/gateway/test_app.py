@@ -73,6 +73,15 @@ async def test_cancel_fences_the_worker_and_ends_at_once(valkey):
             assert (await again.until("response.incomplete"))[-1] == last
 
 
+async def test_a_response_ends_in_time_although_the_last_worker_has_retired(valkey):
+    async with on_server(valkey, queue_seconds=0.2) as (bench,), bench.client() as client:
+        await client.create()
+        await client.until("response.created")
+        await bench.hand.store.retire()
+        last = (await client.until("response.failed"))[-1]
+        assert last["response"]["error"]["code"] == "queue_timeout"
+
+
 class Process:
     """``python -m gateway`` and what it says."""
 

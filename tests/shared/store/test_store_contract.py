@@ -712,6 +712,14 @@ async def test_the_sweep_ends_what_ran_too_long_whoever_owns_it(bench: Bench):
     assert await worker.append([delta(claim, 5)]) == [AppendReply.REFUSED]
 
 
+async def test_a_deadline_is_kept_whatever_model_the_sweep_is_for(bench: Bench):
+    request = await bench.submitted(queue_seconds=0.05)
+
+    await eventually(lambda: bench.gateway.sweep("another"))
+
+    assert (await everything(bench, request.response_id)).status is Status.FAILED
+
+
 async def test_the_sweep_leaves_the_healthy_alone(bench: Bench):
     request = await bench.submitted()
 
