@@ -61,7 +61,12 @@ class Meter:
         for scope, quota in self._scopes(principal):
             self._sockets[scope] += 1
             held.append(scope)
-            if not await self._tally(scope, quota.sockets):
+            try:
+                fits = await self._tally(scope, quota.sockets)
+            except BaseException:  # the handshake was given up meanwhile: nobody will say that it left
+                self._release(held)
+                raise
+            if not fits:
                 self._release(held)
                 whose = "of this principal" if scope.who is Who.PRINCIPAL else "from this address"
                 sentence = f"{quota.sockets} sockets {whose} are open."

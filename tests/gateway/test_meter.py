@@ -217,6 +217,8 @@ class Hanging:
     async def take(self, *_):
         await asyncio.Event().wait()
 
+    tally = take
+
 
 ALICE = Principal("alice", Credential.KEY, quota=Quota(1, 1, 1, 1, 1), address="198.51.100.1")
 REQUEST = Request("resp_000" + "0" * 32, "m", "alice", (Message("user", "x"),), Sampling(16, 1))
@@ -240,6 +242,15 @@ async def test_a_store_that_hangs_holds_no_message_up():
     meter = Meter.of(Hanging(), "g", UNBOUNDED, lambda: 0.0)
     async with asyncio.timeout(PATIENCE):
         assert await meter.message(ALICE) is None
+
+
+async def test_a_handshake_that_is_given_up_while_it_is_counted_holds_no_place():
+    meter = Meter.of(Hanging(), "g", Quota(sockets=1), lambda: 0.0)
+    entering = asyncio.create_task(meter.enter(ALICE))
+    await until(lambda: meter._sockets.total() == 1)
+    entering.cancel()
+    await asyncio.wait([entering])
+    assert meter._sockets.total() == 0
 
 
 @pytest.mark.parametrize(
