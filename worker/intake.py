@@ -191,7 +191,7 @@ class Intake:
         if standing is Standing.LEFT:
             self._publisher.end(journal.claim.response_id, Reason.LEFT)
         elif standing not in (Standing.OURS, Standing.UNKNOWN):
-            self._publisher.drop(journal.claim.response_id, standing)
+            self._publisher.drop(journal, standing)
 
     async def _finish(self, seconds: float) -> None:
         """Wait, at most so long, until the endings that the engine has told are written."""

@@ -107,11 +107,12 @@ class Publisher:
             journal.doubt()
         self._work.set()
 
-    def drop(self, response_id: str, standing: Standing) -> None:
-        """Let go of a response that is not ours any more."""
-        journal = self.journals.pop(response_id, None)
-        if journal is None:
+    def drop(self, journal: Journal, standing: Standing) -> None:
+        """Let go of a response that is not ours any more, unless this worker has claimed it again meanwhile."""
+        response_id = journal.claim.response_id
+        if self.journals.get(response_id) is not journal:
             return
+        del self.journals[response_id]
         self._stop_computing(response_id)
         self._metrics.lost[standing].inc()
         if standing is Standing.ENDED:
@@ -181,9 +182,9 @@ class Publisher:
             if answer.standing is Standing.UNKNOWN:
                 self._work_soon()  # its node of the Cluster is away; it stays in doubt, the others go on
             elif answer.standing is not Standing.OURS:
-                self.drop(journal.claim.response_id, answer.standing)
+                self.drop(journal, answer.standing)
             elif not journal.repair(answer.last, link):
-                self.drop(journal.claim.response_id, Standing.GONE)
+                self.drop(journal, Standing.GONE)
             elif journal.upto < before:
                 self._metrics.repairs.inc(before - journal.upto)
 
@@ -254,7 +255,7 @@ class Publisher:
             )
             self._closed(journal, ending.reason.value)
         else:
-            self.drop(claim.response_id, _LOST[reply])
+            self.drop(journal, _LOST[reply])
 
     def _count_saved(self, journal: Journal) -> None:
         self._metrics.saved.inc(max(0, journal.claim.request.sampling.max_tokens - journal.generated))

@@ -73,6 +73,39 @@ async def test_what_was_made_after_a_stop_and_what_it_saved_is_counted():
     assert worker.metrics.saved._value.get() == 16 - 3
 
 
+@pytest.mark.parametrize("verb", ["why", "renew"])
+async def test_what_is_told_of_a_lost_claim_leaves_a_newer_one_alone(
+    verb: str, monkeypatch: pytest.MonkeyPatch
+):
+    rig = Rig()
+    response_id = await rig.submitted(keep=-1)
+    worker = await rig.worker()
+    await worker.claim()
+    worker.engine.say(response_id, "one ", 1)
+    await worker.publish()
+    ask, asked, reclaimed = getattr(worker.store, verb), asyncio.Event(), asyncio.Event()
+
+    async def slow(claims, *link):
+        asked.set()
+        await reclaimed.wait()
+        return await ask(claims, *link)
+
+    monkeypatch.setattr(worker.store, verb, slow)
+    worker.publisher.ask_again(worker.publisher.journals.values())
+    asking = asyncio.create_task(worker.publisher._round() if verb == "why" else worker.intake._extend())
+    await asked.wait()
+    rig.time += rig.leases.lease + 1  # the engine hung, and this very worker takes its response again
+    assert await worker.claim() == 1
+    reclaimed.set()
+    await asking
+    monkeypatch.undo()
+    worker.engine.say(response_id, "two", 2)
+    await worker.publish()
+
+    assert worker.engine.cancelled == []
+    assert await rig.text(response_id) == "one two"
+
+
 async def test_a_refusal_of_one_leaves_its_neighbours_text_alone():
     rig = Rig()
     stopped, healthy = await rig.submitted(), await rig.submitted()
