@@ -15,7 +15,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from gateway.admission import Admission
-from gateway.connection import Desk
+from gateway.desk import Desk
 from gateway.door import Door
 from gateway.drain import Drain
 from gateway.entrance import make_entrance

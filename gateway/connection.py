@@ -1,64 +1,27 @@
-"""The shell around one WebSocket: moves messages into the session, its effects out, and bytes to the client."""
+"""The shell around one WebSocket: moves messages into the session, and out of it what it wants done."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from websockets.exceptions import ConnectionClosed
 
-from gateway.admission import Accepted, Admission
 from gateway.attachment import Attachment
+from gateway.desk import Desk
 from gateway.door import DoorConnection
-from gateway.drain import Drain
 from gateway.errors import RESUMABLE, CloseCode, Code, WireError
-from gateway.hub import Hub
-from gateway.meter import Meter
-from gateway.metrics import Metrics
-from gateway.outbox import Outbox
 from gateway.principal import Principal
 from gateway.render import DeltaFrame, Event, is_scored, joined
-from gateway.session import Close, Effect, Follow, Lane, Limits, Say, Session, Stop, Submit
-from gateway.tasks import Tasks
-from gateway.times import Asking, Resuming, Trace, Tracing, Viewing
+from gateway.sender import Sender
+from gateway.session import Close, Effect, Follow, Lane, Say, Session, Stop, Submit
+from gateway.times import Viewing
 from gateway.wire import Command, Rejected, Resume, parse
-from shared.observe import Log
 from shared.request import Request
-from shared.trace import parse as parse_trace
 
 CLOSE_SECONDS = 3.0
 """How long a closing handshake may take; a reader that takes nothing never answers it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What every connection works with."""
-
-    hub: Hub
-    admission: Admission
-    limits: Limits
-    clock: Callable[[], float]
-    log: Log
-    metrics: Metrics
-    tasks: Tasks
-    drain: Drain
-    meter: Meter
-    tracing: Tracing = field(default_factory=Tracing)
-
-    def asking(self, accepted: Accepted, asked_at: float, traceparent: str | None) -> Viewing:
-        """Return the times of a response as its asker feels them; one asked for twice is only watched."""
-        if accepted.duplicate:
-            return Viewing(self.metrics)
-        trace = Trace(accepted.context, parse_trace(traceparent), self.tracing.record)
-        response_id = accepted.response_id
-        return Asking(self.metrics, self.log, response_id, asked_at, self.clock(), trace)
-
-    def resuming(self, traceparent: str | None) -> Viewing:
-        """Return the times of somebody who comes with a cursor."""
-        trace = Trace(self.tracing.begin(traceparent), parse_trace(traceparent), self.tracing.record)
-        return Resuming(self.metrics, self.log, trace)
 
 
 class Connection:
@@ -75,15 +38,11 @@ class Connection:
         self.principal = principal
         self._desk = desk
         self._session = Session(desk.limits, desk.clock())
-        self._outbox = Outbox()
-        self._direct = True
-        """The transport takes bytes and nothing waits before them."""
+        self.sender = Sender(socket, desk.clock, desk.metrics, self._cut)
         self._attachments: dict[Lane, Attachment] = {}
-        self._closing = False
         self._gone = False
         self._sent_away = False
         """We closed it, and the client may go on elsewhere: that is no leaving."""
-        socket.on_writable = self._flush
 
     async def run(self, resumes: Iterable[Resume]) -> None:
         """Read messages until the socket is gone."""
@@ -105,7 +64,7 @@ class Connection:
     def tick(self) -> None:
         """Look at the clock."""
         now = self._desk.clock()
-        self._cut_if_stuck(now)
+        self.sender.look(now)
         self._perform(self._session.tick(now))
 
     def drain(self) -> None:
@@ -124,6 +83,9 @@ class Connection:
         """Close the socket: its credential is no longer good, and coming back with it is no use."""
         self._session.closed()
         self._perform([Close(CloseCode.POLICY, reason)])
+
+    def _cut(self) -> None:
+        self._perform([Close(CloseCode.TRY_LATER, "reading too slowly; resume later")])
 
     # ---- what the session wants ----
 
@@ -197,13 +159,13 @@ class Connection:
 
     def _say(self, say: Say) -> None:
         self._desk.metrics.rejections.labels(say.error.code.value).inc()
-        self.send(None, say.error.event(say.lane))
+        self.sender.event(None, say.error.event(say.lane))
 
     async def _close(self, code: CloseCode, reason: str) -> None:
         """Close, and cut the connection if the client does not take part."""
-        if code is CloseCode.DONE and self._outbox:
+        if code is CloseCode.DONE and self.sender.waits:
             code, reason = CloseCode.RESTART, "resumable"  # an ending waits here, so it is not done
-        self._closing = True
+        self.sender.close()
         self._sent_away = code in RESUMABLE
         self._desk.metrics.closes[code].inc()
         self._desk.log.info("socket_closed", code=int(code), reason=reason, connection=str(self._socket.id))
@@ -216,38 +178,13 @@ class Connection:
     def _leave(self) -> None:
         """Let go of everything; leaving stops no response."""
         self._gone = True
-        self._socket.on_writable = None
         self._session.closed()
         for attachment in self._attachments.values():
             self._desk.hub.detach(attachment, left=not self._sent_away)
         self._attachments.clear()
-        self._desk.metrics.outbox_bytes.dec(self._outbox.size)
-        self._outbox = Outbox()
+        self.sender.end()
 
-    # ---- what the lanes' readers deliver ----
-
-    def send(self, key: object, payload: bytes) -> None:
-        """Send an event that is no delta; ``key`` names the attachment it belongs to."""
-        if self._direct and not self._socket.paused:
-            self._socket.write_text(payload)
-        elif not self._closing:
-            size = self._outbox.size
-            self._outbox.frame(key, payload, self._desk.clock())
-            self._waits(size)
-
-    def send_delta(self, key: object, frame: DeltaFrame, number: int, text: bytes) -> None:
-        """Send a delta at once, or have it wait and perhaps merge."""
-        if self._direct and not self._socket.paused:
-            self._socket.write_text(frame.one(number, text))
-        else:
-            self._keep(key, frame, number, number, text)
-
-    def send_joined(self, key: object, frame: DeltaFrame, first: int, last: int, text: bytes) -> None:
-        """Send the deltas ``first`` to ``last`` as one event, as :meth:`send_delta` does."""
-        if self._direct and not self._socket.paused:
-            self._socket.write_text(frame.merged(first, last, text))
-        else:
-            self._keep(key, frame, first, last, text)
+    # ---- what the lanes' readers tell ----
 
     def begun(self, lane: Lane) -> None:
         """Learn that the client was told what runs on the lane."""
@@ -263,46 +200,25 @@ class Connection:
         self._attachments.pop(lane, None)
         self._perform(self._session.refused(lane, error, self._desk.clock()))
 
-    def _keep(self, key: object, frame: DeltaFrame, first: int, last: int, text: bytes) -> None:
-        if self._closing:
-            return  # the log has it
-        size = self._outbox.size
-        self._outbox.delta(key, frame, first, last, text, self._desk.clock())
-        self._waits(size)
-        self._cut_if_stuck(self._desk.clock())
-
-    def _waits(self, size_before: int) -> None:
-        self._direct = False
-        self._desk.metrics.outbox_bytes.inc(self._outbox.size - size_before)
-
-    def _cut_if_stuck(self, now: float) -> None:
-        if self._outbox.stuck(now) and not self._closing:
-            self._closing = True
-            self._desk.metrics.slow_closes.inc()
-            self._perform([Close(CloseCode.TRY_LATER, "reading too slowly; resume later")])
-
-    def _flush(self) -> None:
-        """Write what waits while the transport takes it."""
-        outbox, size, merged = self._outbox, self._outbox.size, self._outbox.merged
-        while not self._socket.paused:
-            payload = outbox.take(self._desk.clock())
-            if payload is None:
-                self._direct = True
-                break
-            self._socket.write_text(payload)
-        self._desk.metrics.outbox_bytes.dec(size - outbox.size)
-        if merged:
-            self._desk.metrics.merged.inc(merged)
-            outbox.merged = 0
-
 
 class _LaneReader:
     """Delivers one response to one lane."""
 
-    __slots__ = ("_begun", "_connection", "_epoch", "_event_id", "_frame", "_lane", "_response_id", "_scored")
+    __slots__ = (
+        "_begun",
+        "_connection",
+        "_epoch",
+        "_event_id",
+        "_frame",
+        "_lane",
+        "_response_id",
+        "_scored",
+        "_sender",
+    )
 
     def __init__(self, connection: Connection, lane: Lane, response_id: str, event_id: str | None) -> None:
         self._connection = connection
+        self._sender = connection.sender
         self._lane = lane
         self._response_id = response_id
         self._event_id = event_id
@@ -317,17 +233,17 @@ class _LaneReader:
 
     def delta(self, epoch: int, number: int, text: bytes) -> None:
         """Send one delta."""
-        self._connection.send_delta(self, self._frame_of(epoch), number, text)
+        self._sender.delta(self, self._frame_of(epoch), number, text)
 
     def replay(self, epoch: int, first: int, texts: Sequence[bytes]) -> None:
         """Send deltas of the log, joined."""
         for begin, end, text in joined(first, texts):
-            self._connection.send_joined(self, self._frame_of(epoch), begin, end, text)
+            self._sender.joined(self, self._frame_of(epoch), begin, end, text)
 
     def events(self, events: Sequence[Event]) -> None:
         """Send other events."""
         for event in events:
-            self._connection.send(self, event.on(self._lane))
+            self._sender.event(self, event.on(self._lane))
         if not self._begun:
             self._begun = True
             self._connection.begun(self._lane)

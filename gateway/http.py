@@ -31,8 +31,8 @@ from gateway.answers import (
 from gateway.auth import TICKET_SECONDS
 from gateway.chunks import CHAT, TEXT, Chunks, Form, whole
 from gateway.completions import Asked
-from gateway.connection import Desk
 from gateway.create import LOGPROBS, idempotency_key
+from gateway.desk import Desk
 from gateway.diagnostics import Diagnosis, PacedStream
 from gateway.dialect import Dialect, Events
 from gateway.entrance import Entrance

@@ -9,7 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from websockets.http11 import Request, Response
 
-from gateway.connection import CLOSE_SECONDS, Connection, Desk
+from gateway.connection import CLOSE_SECONDS, Connection
+from gateway.desk import Desk
 from gateway.door import DoorConnection
 from gateway.entrance import Entrance
 from gateway.errors import Code, WireError

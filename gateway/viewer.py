@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.attachment import Detach, Reader
-from gateway.connection import Desk
+from gateway.desk import Desk
 from gateway.dialect import Dialect
 from gateway.principal import Principal
 from gateway.streams import EventStream, StreamReader
