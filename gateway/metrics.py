@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.samples import Sample
 
 from gateway.errors import CloseCode
+from gateway.outbox import Outbox
 from shared.log import Reason, Status
 from shared.observe import DURATION_BUCKETS, ITL_BUCKETS, TTFT_BUCKETS
 from shared.store.contract import Announced, GatewayInfo
@@ -143,6 +144,23 @@ class Metrics:
             self.workers.labels(model).set(len(workers))
             self.slots.labels(model).set(sum(each.info.slots for each in workers))
             self.running.labels(model).set(sum(each.info.running for each in workers))
+
+
+class Waiting:
+    """What one outbox adds to the figures of all."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._size = self._merged = 0
+
+    def show(self, outbox: Outbox) -> None:
+        """Tell what waits in it now, and what has merged in it since the last time."""
+        if outbox.size != self._size:
+            self._metrics.outbox_bytes.inc(outbox.size - self._size)
+            self._size = outbox.size
+        if outbox.merged != self._merged:
+            self._metrics.merged.inc(outbox.merged - self._merged)
+            self._merged = outbox.merged
 
 
 def value_of(metric: Counter | Gauge) -> float:

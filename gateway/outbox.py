@@ -106,6 +106,12 @@ class Outbox:
             self.size -= len(item.payload)
         return item.render()
 
+    def clear(self) -> None:
+        """Let go of all that waits."""
+        self._waiting.clear()
+        self._tails.clear()
+        self.size = 0
+
     def stuck(self, now: float) -> bool:
         """Say whether the reader must be cut: it takes nothing, or by far not enough."""
         return bool(self._waiting) and (now - self._since > self._patience or self.size > self._ceiling)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.door import DoorConnection
-from gateway.metrics import Metrics
+from gateway.metrics import Metrics, Waiting
 from gateway.outbox import Outbox
 from gateway.render import DeltaFrame
 
@@ -26,6 +26,7 @@ class Sender:
         self._metrics = metrics
         self._cut = cut
         self._outbox = Outbox()
+        self._waiting = Waiting(metrics)
         self._direct = True
         """The transport takes bytes and nothing waits before them."""
         self._closing = False
@@ -41,9 +42,8 @@ class Sender:
         if self._direct and not self._socket.paused:
             self._socket.write_text(payload)
         elif not self._closing:
-            size = self._outbox.size
             self._outbox.frame(key, payload, self._clock())
-            self._kept(size)
+            self._kept()
 
     def delta(self, key: object, frame: DeltaFrame, number: int, text: bytes) -> None:
         """Send a delta at once, or have it wait and perhaps merge."""
@@ -73,31 +73,26 @@ class Sender:
     def end(self) -> None:
         """Let go of what waits: the socket is gone."""
         self._socket.on_writable = None
-        self._metrics.outbox_bytes.dec(self._outbox.size)
-        self._outbox = Outbox()
+        self._outbox.clear()
+        self._waiting.show(self._outbox)
 
     def _keep(self, key: object, frame: DeltaFrame, first: int, last: int, text: bytes) -> None:
         if self._closing:
             return  # the log has it
-        size = self._outbox.size
         self._outbox.delta(key, frame, first, last, text, self._clock())
-        self._kept(size)
+        self._kept()
         self.look(self._clock())
 
-    def _kept(self, size_before: int) -> None:
+    def _kept(self) -> None:
         self._direct = False
-        self._metrics.outbox_bytes.inc(self._outbox.size - size_before)
+        self._waiting.show(self._outbox)
 
     def _flush(self) -> None:
         """Write what waits while the transport takes it."""
-        outbox, size, merged = self._outbox, self._outbox.size, self._outbox.merged
         while not self._socket.paused:
-            payload = outbox.take(self._clock())
+            payload = self._outbox.take(self._clock())
             if payload is None:
                 self._direct = True
                 break
             self._socket.write_text(payload)
-        self._metrics.outbox_bytes.dec(size - outbox.size)
-        if merged:
-            self._metrics.merged.inc(merged)
-            outbox.merged = 0
+        self._waiting.show(self._outbox)

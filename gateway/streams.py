@@ -13,7 +13,7 @@ from gateway.attachment import Detach
 from gateway.dialect import Dialect
 from gateway.drain import Drain
 from gateway.errors import Code, WireError
-from gateway.metrics import Metrics
+from gateway.metrics import Metrics, Waiting
 from gateway.outbox import LIMIT, PATIENCE, Outbox
 from gateway.render import DeltaFrame, Event, is_scored, joined
 from gateway.requests import until_gone
@@ -36,11 +36,9 @@ class StreamReader:
     ) -> None:
         self._dialect = dialect
         self._clock = clock
-        self._metrics = metrics
         self._merge = merge
         self._outbox = Outbox(LIMIT) if merge else Outbox(None, _REPLAY_CEILING)
-        self._shown = 0
-        """Of the bytes that wait, those that the metrics tell of."""
+        self._waiting = Waiting(metrics)
         self._epoch = -1
         self._frame: DeltaFrame | None = None
         self._news = asyncio.Event()
@@ -100,7 +98,7 @@ class StreamReader:
         if self._over:
             return
         self._outbox.frame(self, self._dialect.error(error), self._clock())
-        self._count()
+        self._waiting.show(self._outbox)
         self.ended()
 
     def drain(self) -> None:
@@ -113,8 +111,8 @@ class StreamReader:
 
     def close(self) -> None:
         """Let go of what waits."""
-        self._outbox = Outbox()
-        self._count()
+        self._outbox.clear()
+        self._waiting.show(self._outbox)
 
     async def take(self) -> bytes | None:
         """Wait for bytes and return them; None after the last, or when it was cut."""
@@ -129,7 +127,7 @@ class StreamReader:
         while size < _CHUNK and (frame := self._outbox.take(self._clock())) is not None:
             frames.append(frame)
             size += len(frame)
-        self._count()
+        self._waiting.show(self._outbox)
         return b"".join(frames) or None
 
     def _delta(self, epoch: int, first: int, last: int, text: bytes) -> None:
@@ -141,20 +139,11 @@ class StreamReader:
         self._outbox.delta(self, self._frame, first, last, text, self._clock())
 
     def _changed(self) -> None:
-        self._count()
+        self._waiting.show(self._outbox)
         if self.too_slow or self._outbox.stuck(self._clock()):
             self.too_slow = self._over = True
             self.close()  # the log has it
         self._news.set()
-
-    def _count(self) -> None:
-        """Show what waits and what was merged among the figures of all readers."""
-        if self._outbox.size != self._shown:
-            self._metrics.outbox_bytes.inc(self._outbox.size - self._shown)
-            self._shown = self._outbox.size
-        if self._outbox.merged:
-            self._metrics.merged.inc(self._outbox.merged)
-            self._outbox.merged = 0
 
 
 class EventStream(Response):

@@ -1,7 +1,9 @@
 from gateway_bench import in_memory, until
 from prometheus_client import CollectorRegistry, Histogram
 
-from gateway.metrics import counts_of
+from gateway.metrics import Metrics, Waiting, counts_of, value_of
+from gateway.outbox import Outbox
+from gateway.render import DeltaFrame
 from shared.log import Reason
 from shared.observe import ITL_BUCKETS
 
@@ -98,3 +100,20 @@ def test_counts_of_a_histogram_are_per_bucket_and_not_summed_up():
     for seconds in (0.5, 1.5, 1.6, 9.0):
         histogram.observe(seconds)
     assert counts_of(histogram) == (1, 2, 1)
+
+
+def test_outboxes_are_shown_together_and_each_byte_and_each_merge_once():
+    metrics = Metrics(CollectorRegistry())
+    boxes = [(Outbox(limit=1), Waiting(metrics)) for _ in range(2)]
+    frame = DeltaFrame("resp_1", 1)
+    for outbox, waiting in boxes:
+        for number in range(3):
+            outbox.delta("a", frame, number, number, b"x", 0.0)
+            waiting.show(outbox)
+            waiting.show(outbox)
+    assert value_of(metrics.outbox_bytes) == sum(outbox.size for outbox, _ in boxes) > 0
+    assert value_of(metrics.merged) == 4
+    for outbox, waiting in boxes:
+        outbox.clear()
+        waiting.show(outbox)
+    assert (value_of(metrics.outbox_bytes), value_of(metrics.merged)) == (0, 4)

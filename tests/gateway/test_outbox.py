@@ -116,3 +116,14 @@ def test_any_order_of_writes_and_takes_gives_the_same_text_and_contiguous_number
         read[key] += event.get("delta", "")
     assert {key: text for key, text in read.items() if text} == written
     assert {key: n for key, n in expected.items() if n} == {key: n for key, n in numbers.items() if n}
+
+
+def test_an_outbox_that_was_cleared_is_as_new_but_remembers_what_merged():
+    outbox = Outbox(limit=1)
+    for number in range(3):
+        outbox.delta("a", FRAME, number, number, b"x", 0.0)
+    outbox.clear()
+    assert (bool(outbox), outbox.size, outbox.merged) == (False, 0, 2)
+    assert not outbox.stuck(PATIENCE + 1)
+    outbox.delta("a", FRAME, 3, 3, b"y", 0.0)
+    assert [frame["delta"] for frame in drained(outbox)] == ["y"]

@@ -151,6 +151,17 @@ def test_a_socket_that_is_gone_holds_nothing(scene):
     assert value_of(scene.metrics.outbox_bytes) == 0
 
 
+def test_merged_deltas_are_counted_once_and_also_of_a_client_that_is_cut(scene):
+    scene.socket.room = 0
+    for number in range(3 * LIMIT // 1000):
+        scene.say(number, b"x" * 1000)
+    merged = value_of(scene.metrics.merged)
+    assert merged > 0
+    scene.socket.takes(9)
+    scene.sender.end()
+    assert value_of(scene.metrics.merged) == merged
+
+
 # ---- the same over a real connection ----
 
 CREATE = json.dumps({"type": "response.create", "input": "x"})
