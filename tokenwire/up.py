@@ -136,7 +136,7 @@ async def _boot(
         await prepare_small_model(plan.models(settings), environ, say)
     if settings.redis_url is not None:
         await named_server_listens(settings.redis_url)
-    redis_url = settings.redis_url or await _start_server(fleet, folder, environ)
+    redis_url = settings.redis_url or await _start_server(fleet, folder, environ, say)
     ports = free_ports(settings.workers + settings.gateways)
     key = secrets.token_urlsafe(32)
     processes = plan.gateways(
@@ -161,11 +161,12 @@ async def _boot(
         await first_token(plan.base_url(settings), plan.model_name(settings) or None, say, key)
 
 
-async def _start_server(fleet: Fleet, folder: Path, environ: Mapping[str, str]) -> str:
+async def _start_server(fleet: Fleet, folder: Path, environ: Mapping[str, str], say: Say) -> str:
     socket_path = folder / "valkey.sock"
     await fleet.start(Process("valkey", Role.SERVER, tuple(command(find_program(), socket_path)), environ))
     while not await asyncio.to_thread(answers, socket_path):  # noqa: ASYNC110 - it gives no sign of its own
         await asyncio.sleep(0.02)
+    say(f"look inside: tokenwire top --redis-url unix://{socket_path} (ps, stop, tail, keys and usage alike)")
     return f"unix://{socket_path}?volatile=1"  # it is meant to keep nothing
 
 

@@ -212,6 +212,20 @@ def claimant(logs, finished):
     pytest.fail("no worker began the answer")
 
 
+def test_who_started_it_is_told_how_to_look_inside(short_path, free_port):
+    with started(short_path, free_port) as process:
+        told = re.search(r"tokenwire top --redis-url (\S+)", "\n".join(told_until(process, "^ready ")))
+        assert told, "nothing says where the store is"
+        looked = subprocess.run(
+            [sys.executable, "-P", "-m", "tokenwire", "ps", "--json", "--redis-url", told[1]],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (looked.returncode, looked.stderr) == (0, "")
+
+
 def test_a_killed_up_takes_everything_along(short_path, free_port):
     with started(short_path, free_port) as process:
         lines = told_until(process, "^ready ")
