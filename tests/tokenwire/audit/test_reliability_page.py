@@ -1,4 +1,4 @@
-"""docs/reliability.md names tests: they must be there."""
+"""docs/reliability.md has a row for each promise, fault, guard and strike that the code knows."""
 
 from __future__ import annotations
 
@@ -11,15 +11,6 @@ from tokenwire.audit.schedule import Fault
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "reliability.md").read_text()
-
-
-def test_every_test_that_the_page_names_exists():
-    there = set()
-    for path in (ROOT / "tests").rglob("test_*.py"):
-        there |= set(re.findall(r"def (test_\w+)\(", path.read_text()))
-    named = set(re.findall(r"`(test_\w+)`", PAGE))
-    assert len(named) > 30
-    assert named - there == set()
 
 
 def test_every_promise_and_every_fault_has_its_row():
