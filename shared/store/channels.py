@@ -1,6 +1,5 @@
-"""Sharded Pub/Sub: one subscriber connection per process and server, read by hiredis inside an asyncio protocol.
+"""Sharded Pub/Sub: one subscriber connection per process and server.
 
-A client library's Pub/Sub loop costs about nine times as much per message and reconnects without a word.
 Here every new link is said aloud, since whatever was published between two links has been missed.
 """
 
@@ -9,16 +8,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import ssl
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import hiredis
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
+from shared.store.confirmations import Confirmations
 from shared.store.place import Options, Place
+from shared.store.subscriber import Subscriber, open_subscriber
 
 OnMessage = Callable[[bytes, bytes], None]
 _BATCH = 512
@@ -80,11 +79,10 @@ class ChannelReader:
         self._on_message = on_message
         self._on_link = on_link
         self._wanted: set[bytes] = set()
-        self._confirmed: set[bytes] = set()
-        self._waiters: dict[bytes, asyncio.Future[None]] = {}
+        self._confirmations = Confirmations()
         self._outgoing: dict[bytes, bytes] = {}
         self._flushing = False
-        self._protocol: _Subscriber | None = None
+        self._protocol: Subscriber | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -97,8 +95,7 @@ class ChannelReader:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        for waiter in self._waiters.values():
-            waiter.cancel()
+        self._confirmations.close()
 
     def want(self, channels: Iterable[bytes]) -> None:
         """Subscribe without waiting for the confirmation."""
@@ -110,26 +107,18 @@ class ChannelReader:
     async def subscribe(self, channel: bytes) -> None:
         """Return once the server has confirmed the subscription, be it on a later link."""
         self.want([channel])
-        if channel in self._confirmed:
-            return
-        waiter = self._waiters.get(channel)
-        if waiter is None:
-            waiter = self._waiters[channel] = asyncio.get_running_loop().create_future()
-        await asyncio.shield(waiter)
+        await self._confirmations.wait(channel)
 
     def again(self, channel: bytes) -> None:
         """Ask for a channel once more that the server has let go."""
-        if channel in self._wanted and channel not in self._confirmed:
+        if channel in self._wanted and channel not in self._confirmations.standing:
             self._send(b"SSUBSCRIBE", channel)
 
     def unsubscribe(self, channel: bytes) -> None:
         """Stop listening."""
         if channel in self._wanted:
             self._wanted.discard(channel)
-            self._confirmed.discard(channel)
-            waiter = self._waiters.pop(channel, None)
-            if waiter is not None:
-                waiter.cancel()
+            self._confirmations.give_up(channel)
             self._send(b"SUNSUBSCRIBE", channel)
 
     @property
@@ -154,32 +143,20 @@ class ChannelReader:
                 await self._watch(protocol, options)
             finally:
                 self._protocol = None
-                self._confirmed.clear()
+                self._confirmations.lose_all()
                 protocol.abort()
                 self._tell_displaced(self._wanted)
 
-    async def _connect(self) -> tuple[_Subscriber, Options]:
-        loop = asyncio.get_running_loop()
-
-        def factory() -> _Subscriber:
-            return _Subscriber(self._received, self._refused)
-
+    async def _connect(self) -> tuple[Subscriber, Options]:
         async with asyncio.timeout(5):
             options = await self._place.find()
-            if "path" in options:
-                _, protocol = await loop.create_unix_connection(factory, options["path"])
-            else:
-                _, protocol = await loop.create_connection(
-                    factory, options.get("host", "localhost"), options.get("port", 6379), ssl=_tls(options)
-                )
-        self._begin(protocol, options)
+            protocol = await open_subscriber(options, self._received, self._refused)
+        self._begin(protocol)
         return protocol, options
 
-    def _begin(self, protocol: _Subscriber, options: Options) -> None:
+    def _begin(self, protocol: Subscriber) -> None:
         self.links += 1
         self._protocol = protocol
-        if "password" in options:
-            protocol.send(b"AUTH", options.get("username") or "default", options["password"])
         if self._place.moves:
             protocol.send(b"ROLE")
         wanted = sorted(self._wanted)
@@ -189,7 +166,7 @@ class ChannelReader:
         if not wanted:
             self._stands()
 
-    async def _watch(self, protocol: _Subscriber, options: Options) -> None:
+    async def _watch(self, protocol: Subscriber, options: Options) -> None:
         """Return when the link is lost, has been silent for too long, or leads to a former primary."""
         loop = asyncio.get_running_loop()
         while not protocol.lost.done():
@@ -214,7 +191,7 @@ class ChannelReader:
             self._confirm(reply[1])
         elif kind == b"sunsubscribe" and reply[1] in self._wanted:
             # The slot moved away, or a late answer to an older wish: ask again.
-            self._confirmed.discard(reply[1])
+            self._confirmations.lose(reply[1])
             if self._overseer is None:
                 self._send(b"SSUBSCRIBE", reply[1])
             else:
@@ -226,7 +203,7 @@ class ChannelReader:
         """Say whether an error is a Cluster's way to say that channels are served elsewhere."""
         if self._overseer is None or not error.startswith(("MOVED ", "ASK ", "CLUSTERDOWN", "TRYAGAIN")):
             return False
-        unserved = self._wanted - self._confirmed
+        unserved = self._wanted - self._confirmations.standing
         if error.startswith(("MOVED ", "ASK ")):
             slot = int(error.split(" ")[1])
             unserved = {channel for channel in unserved if key_slot(channel) == slot}
@@ -240,14 +217,11 @@ class ChannelReader:
     def _confirm(self, channel: bytes) -> None:
         if channel not in self._wanted:
             return
-        all_stood = self._confirmed == self._wanted
-        self._confirmed.add(channel)
+        all_stood = self._confirmations.standing == self._wanted
+        self._confirmations.add(channel)
         if self._overseer is not None:
             self._overseer.confirmed(channel)
-        waiter = self._waiters.pop(channel, None)
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-        if self._confirmed == self._wanted and not all_stood:
+        if self._confirmations.standing == self._wanted and not all_stood:
             self._stands()
 
     def _stands(self) -> None:
@@ -275,47 +249,6 @@ class ChannelReader:
                 self._protocol.send(verb, *batch)
 
 
-class _Subscriber(asyncio.Protocol):
-    """The bytes of one link."""
-
-    def __init__(self, received: Callable[[list[Any]], None], refused: Callable[[str], bool]) -> None:
-        self._received = received
-        self._refused = refused
-        self._reader = hiredis.Reader()
-        self._transport: asyncio.Transport | None = None
-        self.announced = False
-        loop = asyncio.get_running_loop()
-        self._time = loop.time
-        self.lost: asyncio.Future[None] = loop.create_future()
-        self.heard_at = loop.time()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment] # a stream protocol is given a Transport
-
-    def data_received(self, data: bytes) -> None:
-        self.heard_at = self._time()
-        reader = self._reader
-        reader.feed(data)
-        while (reply := reader.gets()) is not False:
-            if isinstance(reply, list):
-                self._received(reply)
-            elif isinstance(reply, hiredis.ReplyError) and not self._refused(str(reply)):
-                self.abort()  # AUTH refused, or the server is loading: the next link tries again
-                return
-
-    def connection_lost(self, _exc: Exception | None) -> None:
-        if not self.lost.done():
-            self.lost.set_result(None)
-
-    def send(self, *arguments: str | bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(hiredis.pack_command(arguments))  # type: ignore[arg-type] # its stub says a tuple of one
-
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-
 def _batches(channels: Iterable[bytes]) -> Iterator[list[bytes]]:
     """Split into commands: each within one slot, for a Cluster refuses others, and none too long."""
     by_slot: dict[int, list[bytes]] = {}
@@ -324,10 +257,3 @@ def _batches(channels: Iterable[bytes]) -> Iterator[list[bytes]]:
     for same in by_slot.values():
         for start in range(0, len(same), _BATCH):
             yield same[start : start + _BATCH]
-
-
-def _tls(options: Options) -> ssl.SSLContext | None:
-    """Return a verifying TLS context for ``rediss://`` (optionally with ``ssl_ca_certs``), else None."""
-    if "ssl" not in getattr(options.get("connection_class"), "__name__", "").lower():
-        return None
-    return ssl.create_default_context(cafile=options.get("ssl_ca_certs"))

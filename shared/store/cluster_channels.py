@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from shared.store.channels import ChannelReader, OnMessage, Overseer
 from shared.store.cluster import Address, SlotMap, Slots, slot_of
+from shared.store.confirmations import Confirmations
 from shared.store.contract import StoreUnavailable
 from shared.store.place import Fixed, Topology
 
@@ -30,9 +31,8 @@ class ClusterChannels:
         self._readers: dict[Address, ChannelReader] = {}
         self._homes: dict[bytes, Address | None] = {}
         """All wanted channels, and the node each is asked of."""
-        self._confirmed: set[bytes] = set()
+        self._confirmations = Confirmations()
         self._displaced: set[bytes] = set()
-        self._waiters: dict[bytes, asyncio.Future[None]] = {}
         self._uneasy = asyncio.Event()
         self._telling = False
         self._task: asyncio.Task[None] | None = None
@@ -50,8 +50,7 @@ class ClusterChannels:
                 await self._task
         await asyncio.gather(*(reader.close() for reader in self._readers.values()))
         await self._map.close()
-        for waiter in self._waiters.values():
-            waiter.cancel()
+        self._confirmations.close()
 
     @property
     def connected(self) -> bool:
@@ -69,21 +68,13 @@ class ClusterChannels:
     async def subscribe(self, channel: bytes) -> None:
         """Return once a node has confirmed the subscription, be it on a later link."""
         self.want([channel])
-        if channel in self._confirmed:
-            return
-        waiter = self._waiters.get(channel)
-        if waiter is None:
-            waiter = self._waiters[channel] = asyncio.get_running_loop().create_future()
-        await asyncio.shield(waiter)
+        await self._confirmations.wait(channel)
 
     def unsubscribe(self, channel: bytes) -> None:
         """Stop listening."""
         home = self._homes.pop(channel, None)
-        self._confirmed.discard(channel)
+        self._confirmations.give_up(channel)
         self._displaced.discard(channel)
-        waiter = self._waiters.pop(channel, None)
-        if waiter is not None:
-            waiter.cancel()
         if home is not None:
             self._readers[home].unsubscribe(channel)
 
@@ -130,17 +121,14 @@ class ClusterChannels:
         """Look for a new node for channels that one does not serve any more."""
         for channel in channels:
             if channel in self._homes:
-                self._confirmed.discard(channel)
+                self._confirmations.lose(channel)
                 self._displaced.add(channel)
         self._uneasy.set()
 
     def _confirm(self, channel: bytes) -> None:
         if channel not in self._homes:
             return
-        self._confirmed.add(channel)
-        waiter = self._waiters.pop(channel, None)
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        self._confirmations.add(channel)
         if channel in self._displaced:
             self._displaced.discard(channel)
             self._tell_soon()
