@@ -52,8 +52,8 @@ from gateway.viewer import Viewer
 from gateway.visit import Visit
 from gateway.whole_response import Shape
 from gateway.wire import Replay, parse_chat, parse_completion, parse_create, parse_query, parse_ticket
+from shared.store.call import ServerError
 from shared.store.contract import Followed, GatewayStore, Refused, StoreUnavailable
-from shared.store.link import ServerError
 
 
 @dataclass(slots=True)

@@ -18,8 +18,8 @@ from gateway.principal import Credential, Principal
 from gateway.retry import repeated
 from shared.quota import Quota
 from shared.request import Request
+from shared.store.call import ServerError
 from shared.store.contract import StoreUnavailable
-from shared.store.link import ServerError
 from shared.store.meters import RUNNING, Charge, Exceeded, Meters, Place, Rate, Scope, Who
 
 LEASE_SECONDS = 30.0

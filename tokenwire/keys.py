@@ -16,9 +16,9 @@ from shared.api_key import NAME, RANDOM_BYTES, KeyRecord, mint
 from shared.quota import Quota
 from shared.settings import read
 from shared.store.access import Access, RedisAccess
+from shared.store.call import ServerError
 from shared.store.connect import connect
 from shared.store.contract import StoreUnavailable
-from shared.store.link import ServerError
 from tokenwire.errors import FAILED, CommandError
 from tokenwire.options import add_options, environ_with
 from tokenwire.settings import KeysSettings

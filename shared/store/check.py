@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from shared.observe import Log
 from shared.settings import SettingsError
+from shared.store.call import ServerError
 from shared.store.codec import text_of
 from shared.store.contract import StoreUnavailable
-from shared.store.link import Link, Server, ServerError
+from shared.store.link import Link, Server
 from shared.store.place import Kind, Topology
 
 LEAST_REDIS = (7, 0)

@@ -14,10 +14,11 @@ from typing import Any
 
 from redis.crc import key_slot
 
+from shared.store.call import Elsewhere, ServerError, Unsettled
 from shared.store.codec import text_of
 from shared.store.contract import StoreUnavailable
 from shared.store.keys import WORKERS
-from shared.store.link import Elsewhere, Link, Seen, ServerError, Unsettled, WrongLink
+from shared.store.link import Link, Seen, WrongLink
 from shared.store.place import Fixed, Options, Topology
 from shared.store.scripts import Script
 

@@ -1,4 +1,4 @@
-"""How entries are spelled in a stream: short field names, numbers as decimal text."""
+"""How entries are spelled in a stream, and times to the scripts: short field names, numbers as decimal text."""
 
 from __future__ import annotations
 
@@ -60,6 +60,11 @@ def encode_usage(prompt_tokens: int, cached_tokens: int) -> str:
 def decode_ids(text: str) -> tuple[int, ...]:
     """Invert :func:`encode_ids`."""
     return tuple(map(int, text.split(","))) if text else ()
+
+
+def milliseconds(seconds: float) -> int:
+    """Return a time as the scripts take it."""
+    return round(seconds * 1000)
 
 
 def text_of(raw: object) -> str:

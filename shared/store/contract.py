@@ -3,6 +3,8 @@
 Every verb may be repeated with the same arguments after a lost reply.  A verb that cannot reach the
 server raises :class:`StoreUnavailable`; everything else it has to say is in its reply.  Times that are
 compared with stored ones are the server's alone.
+
+It is one file, and a long one, since a verb's promise is read together with what its reply may say.
 """
 
 from __future__ import annotations
@@ -16,6 +18,11 @@ import msgspec
 
 from shared.log import Entry, LiveMessage, Reason, Status
 from shared.request import Request
+
+MOST_ATTEMPTS = 3
+"""Deaths of owners in a row, without progress, after which a response is not tried again."""
+MOST_DEATHS = 8
+"""Deaths in all, likewise."""
 
 
 class StoreUnavailable(Exception):
@@ -394,14 +401,16 @@ class WorkerStore(Protocol):
     async def append(self, batch: Sequence[Append], link: int | None = None) -> Sequence[AppendReply]:
         """Log and publish one step's deltas in one round trip; one reply each, in order.
 
-        StoreUnavailable if nobody answered; in a Cluster LOST for the nodes that did not.  With ``link`` they go out on that very link or not at all (StoreUnavailable).
+        StoreUnavailable if nobody answered; in a Cluster LOST for the nodes that did not.  With ``link`` they
+        go out on that very link or not at all (StoreUnavailable).
         """
 
     async def why(self, claims: Sequence[Claim], link: int | None = None) -> Sequence[Why]:
         """Ask how each claim stands: after a refusal, and before the first append on a new link.
 
-        StoreUnavailable if nobody answered; in a Cluster UNKNOWN for the nodes that did not.  With ``link`` it is asked on that very link or not at all (StoreUnavailable): an append that goes
-        out on the link that was asked finds the log as it was told.
+        StoreUnavailable if nobody answered; in a Cluster UNKNOWN for the nodes that did not.  With ``link`` it
+        is asked on that very link or not at all (StoreUnavailable): an append that goes out on the link that
+        was asked finds the log as it was told.
         """
 
     @property

@@ -12,7 +12,8 @@ import msgspec
 from shared.log import Status, partition_of
 from shared.request import Request, decode, encode
 from shared.store import keys
-from shared.store.codec import decode_entry, text_of
+from shared.store.call import ServerError
+from shared.store.codec import decode_entry, milliseconds, text_of
 from shared.store.contract import (
     Announced,
     AnnouncedGateway,
@@ -29,14 +30,13 @@ from shared.store.contract import (
     Watch,
     WorkerInfo,
 )
-from shared.store.link import Server, ServerError
+from shared.store.link import Server
 from shared.store.scripts import load_scripts
 from shared.store.spread import all_of
 
 _SWEEP_TERM_MS = 1500
 _SWEEP_MOST = 256
 _CONSUMER_FORGOTTEN_MS = 3_600_000
-_DAY_MS = 86_400_000
 
 
 class RedisGatewayStore:
@@ -48,10 +48,10 @@ class RedisGatewayStore:
         self._partitions = partitions
         self._scripts = load_scripts()
         leases = leases or Leases()
-        self._lease = _ms(leases.lease)
-        self._attachment = _ms(leases.attachment)
-        self._retention = _ms(leases.retention)
-        self._conversation = _ms(leases.conversation)
+        self._lease = milliseconds(leases.lease)
+        self._attachment = milliseconds(leases.attachment)
+        self._retention = milliseconds(leases.retention)
+        self._conversation = milliseconds(leases.conversation)
 
     def partition_for(self, principal: str, idempotency_key: str, draw: int) -> int:
         """Choose the partition of a new response: by its idempotency key, else by ``draw``."""
@@ -98,9 +98,9 @@ class RedisGatewayStore:
             max(1, bound // self._partitions),
             watcher or "",
             self._attachment,
-            _ms(request.keep) if request.keep >= 0 else -1,
-            _ms(request.queue_seconds),
-            _ms(request.run_seconds),
+            milliseconds(request.keep) if request.keep >= 0 else -1,
+            milliseconds(request.queue_seconds),
+            milliseconds(request.run_seconds),
             self._retention,
             request.model,
             self._conversation if request.stored else 0,
@@ -205,7 +205,7 @@ class RedisGatewayStore:
         """Make this gateway known for a lease."""
         raw = msgspec.json.encode(info)
         await self._link.script(
-            self._scripts["announce"], (keys.GATEWAYS,), self._name, raw, self._lease, _DAY_MS
+            self._scripts["announce"], (keys.GATEWAYS,), self._name, raw, self._lease, keys.ANNOUNCEMENTS_MS
         )
 
     async def retire(self) -> None:
@@ -284,7 +284,3 @@ def announced(raw: bytes, now: float) -> Announced:
 
 def _median_seconds(times: Sequence[Any]) -> float | None:
     return statistics.median(int(ms) for ms in times) / 1000 if times else None
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)

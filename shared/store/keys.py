@@ -40,6 +40,8 @@ from shared.log import partition_of
 GROUP = "w"
 WORKERS = "workers"
 GATEWAYS = "gateways"
+ANNOUNCEMENTS_MS = 86_400_000
+"""How long workers and gateways are remembered after the last announcement."""
 API_KEYS = "{auth}k"
 CONTROL = "{auth}c"
 
@@ -81,6 +83,11 @@ def of_model(partition: int, model: str) -> tuple[str, str, str]:
     """Return queue, waiting set and run times of a model, in the order in which the scripts take them."""
     t = tag(partition)
     return (f"{t}q:{model}", f"{t}w:{model}", f"{t}t:{model}")
+
+
+def of_claim(response_id: str, model: str) -> tuple[str, ...]:
+    """Return what a worker's script may touch of a response and its queue, in the order in which it takes them."""
+    return (*of_response(response_id).all, *of_model(partition_of(response_id), model))
 
 
 def deadlines(partition: int) -> str:

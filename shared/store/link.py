@@ -13,20 +13,13 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 from redis.asyncio.connection import Connection
-from redis.exceptions import (
-    AskError,
-    ClusterDownError,
-    NoScriptError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TryAgainError,
-)
+from redis.exceptions import RedisError
 
+from shared.store.call import Call
 from shared.store.contract import StoreUnavailable
 from shared.store.place import Place, open_connection, parse, place_of
 from shared.store.scripts import Script
@@ -40,38 +33,6 @@ MOST_COMMANDS = 256
 
 class WrongLink(StoreUnavailable):
     """The command was bound to a link that is no more; it was not sent."""
-
-
-class Elsewhere(StoreUnavailable):
-    """A node of a Cluster does not serve this slot (MOVED, or ASK: only while the slot is on its way)."""
-
-    def __init__(self, host: str, port: int, *, asking: bool) -> None:
-        super().__init__("the slot lies at another node: is REDIS_URL a redis+cluster:// one?")
-        self.address = (host, port)
-        self.asking = asking
-
-
-class Unsettled(StoreUnavailable):
-    """The slot is on its way between two nodes, or has no node now; nothing was done."""
-
-
-class ServerError(Exception):
-    """The server answered with an error of its own, e.g. that it is out of memory."""
-
-    @property
-    def out_of_memory(self) -> bool:
-        """Whether the server refused to write because its memory is full."""
-        return str(self).startswith(("OOM", "command not allowed when used memory"))
-
-
-@dataclass(slots=True)
-class _Call:
-    """A command on its way."""
-
-    arguments: tuple[Any, ...]
-    future: asyncio.Future[Any]
-    link: int | None
-    script: Script | None = field(default=None)
 
 
 class Server(Protocol):
@@ -118,7 +79,7 @@ class Link:
         self._place = place
         self._connection: Connection | None = None
         self._timeout = timeout
-        self._calls: deque[_Call] = deque()
+        self._calls: deque[Call] = deque()
         self._wake = asyncio.Event()
         self._closed = self._busy = False
         self._task = asyncio.create_task(self._run(), name="redis-link")
@@ -142,21 +103,21 @@ class Link:
         Raises StoreUnavailable if the reply was lost, ServerError if the reply is an error.
         """
         del key  # there is one server
-        return await self._put(_Call(arguments, self._future(), link))
+        return await self._put(Call(arguments, self._future(), link))
 
     async def script(
         self, script: Script, keys: tuple[str, ...], *arguments: Any, link: int | None = None
     ) -> Any:
         """Run a script by its digest; a server that does not know it gets the source on the same link."""
-        call = _Call(("EVALSHA", script.sha, len(keys), *keys, *arguments), self._future(), link, script)
+        call = Call(("EVALSHA", script.sha, len(keys), *keys, *arguments), self._future(), link, script)
         return await self._put(call)
 
     async def asking(self, arguments: tuple[Any, ...], script: Script | None = None) -> Any:
         """Send one command to a Cluster's node that is just taking its slot over (ASK)."""
-        self._put(_Call(("ASKING",), self._future(), None)).add_done_callback(_forget)
-        call = _Call(arguments, self._future(), None)
+        self._put(Call(("ASKING",), self._future(), None)).add_done_callback(_forget)
+        call = Call(arguments, self._future(), None)
         # A digest that is not known there would need a second try, which is not ASKING any more.
-        return await self._put(call if script is None else _with_source(replace(call, script=script)))
+        return await self._put(call if script is None else replace(call, script=script).with_source())
 
     async def primaries(self) -> Sequence[Link]:
         """Return this link: there is one server."""
@@ -182,7 +143,7 @@ class Link:
     def _future(self) -> asyncio.Future[Any]:
         return asyncio.get_running_loop().create_future()
 
-    def _put(self, call: _Call) -> asyncio.Future[Any]:
+    def _put(self, call: Call) -> asyncio.Future[Any]:
         if self._closed:
             call.future.set_exception(StoreUnavailable("the link was closed"))
             return call.future
@@ -192,7 +153,7 @@ class Link:
             call.future.set_exception(WrongLink(problem))
             if self.connected or self._calls or self._busy:
                 return call.future
-            self._put(_Call(("PING",), self._future(), None)).add_done_callback(_forget)
+            self._put(Call(("PING",), self._future(), None)).add_done_callback(_forget)
             return call.future
         self._calls.append(call)
         self._wake.set()
@@ -211,7 +172,7 @@ class Link:
                 await self._round([self._calls.popleft() for _ in range(count)])
                 self._busy = False
 
-    async def _round(self, calls: list[_Call]) -> None:
+    async def _round(self, calls: list[Call]) -> None:
         """Send one packet and settle its calls; a lost connection fails what has no reply yet."""
         try:
             async with asyncio.timeout(self._timeout):
@@ -235,79 +196,36 @@ class Link:
             self.number += 1
         return self._connection
 
-    def _bound_here(self, calls: list[_Call]) -> list[_Call]:
+    def _bound_here(self, calls: list[Call]) -> list[Call]:
         here = []
         for call in calls:
             if call.link is None or call.link == self.number:
                 here.append(call)
-            elif not call.future.done():
-                call.future.set_exception(WrongLink("the connection has changed"))
+            else:
+                call.fail(WrongLink("the connection has changed"))
         return here
 
-    async def _exchange(self, connection: Connection, calls: list[_Call]) -> None:
+    async def _exchange(self, connection: Connection, calls: list[Call]) -> None:
         await connection.send_packed_command(
             connection.pack_commands([call.arguments for call in calls]), check_health=False
         )
-        unknown = [call for call in calls if not await _settle(connection, call)]
+        unknown = [call for call in calls if not await call.settle(connection)]
         if unknown:
-            await self._exchange(connection, [_with_source(call) for call in unknown])
+            await self._exchange(connection, [call.with_source() for call in unknown])
 
-    async def _drop(self, error: StoreUnavailable, calls: list[_Call]) -> None:
+    async def _drop(self, error: StoreUnavailable, calls: list[Call]) -> None:
         for call in calls:
-            if not call.future.done():
-                call.future.set_exception(error)
+            call.fail(error)
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             if self._connection is not None:
                 await self._connection.disconnect(nowait=True)
 
     def _fail_all(self, error: StoreUnavailable) -> None:
         while self._calls:
-            call = self._calls.popleft()
-            if not call.future.done():
-                call.future.set_exception(error)
-
-
-async def _settle(connection: Connection, call: _Call) -> bool:
-    """Read one reply into its future; False if the server does not know the script.
-
-    Raises ReadOnlyError if the server has become a replica: the link must find the new primary.
-    """
-    try:
-        reply = await connection.read_response(disconnect_on_error=False)
-    except NoScriptError:
-        return False
-    except ReadOnlyError:
-        raise
-    except ResponseError as error:
-        if not call.future.done():
-            call.future.set_exception(_judge(error))
-    else:
-        if not call.future.done():
-            call.future.set_result(reply)
-    return True
-
-
-_PASSING = ("NOREPLICAS", "MISCONF", "BUSY", "MASTERDOWN", "UNBLOCKED")
-"""Beginnings of errors that say that the server cannot do it now; nothing was done."""
-
-
-def _judge(error: ResponseError) -> StoreUnavailable | ServerError:
-    if isinstance(error, AskError):  # MOVED is one too
-        return Elsewhere(error.host, error.port, asking=type(error) is AskError)
-    if isinstance(error, TryAgainError | ClusterDownError):
-        return Unsettled(f"Redis cannot serve this now: {error}")
-    if str(error).startswith(_PASSING):
-        return StoreUnavailable(f"Redis refuses for now: {error}")
-    return ServerError(str(error))
+            self._calls.popleft().fail(error)
 
 
 def _forget(future: asyncio.Future[Any]) -> None:
     """Take note of a reply that nobody waits for."""
     if not future.cancelled():
         future.exception()
-
-
-def _with_source(call: _Call) -> _Call:
-    if call.script is None:  # the server says NOSCRIPT to scripts alone
-        raise RedisError(f"NOSCRIPT in reply to {call.arguments[0]}")
-    return _Call(("EVAL", call.script.source, *call.arguments[2:]), call.future, call.link)

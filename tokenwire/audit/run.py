@@ -9,8 +9,8 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 from shared.log import Entry, Kind
+from shared.store.call import ServerError
 from shared.store.contract import StoreUnavailable
-from shared.store.link import ServerError
 from tokenwire.audit.aftermath import Remains, WorkerLogs, claimed_unstarted, unrested
 from tokenwire.audit.checker import History, check
 from tokenwire.audit.crowd import Stalls, Word

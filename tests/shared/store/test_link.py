@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from shared.store.call import ServerError
 from shared.store.contract import StoreUnavailable
-from shared.store.link import Link, ServerError, WrongLink
+from shared.store.link import Link, WrongLink
 from shared.store.scripts import Script, load_scripts
 
 

@@ -1,4 +1,4 @@
-"""What only the store on a server can get wrong: how many round trips a verb takes."""
+"""What only queues on a server can get wrong: how many round trips taking a whole load takes."""
 
 from __future__ import annotations
 

@@ -1,0 +1,220 @@
+"""The queues of one model, as one worker takes from them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from shared.log import Entry, Kind
+from shared.request import decode
+from shared.store import keys
+from shared.store.call import ServerError
+from shared.store.codec import decode_entry, milliseconds, text_of
+from shared.store.contract import MOST_ATTEMPTS, MOST_DEATHS, Claim, Leases, StoreUnavailable
+from shared.store.link import Server
+from shared.store.scripts import Script
+from shared.store.spread import all_of
+
+
+@dataclass(frozen=True, slots=True)
+class Taker:
+    """Who takes: a worker, what it computes with, and the times by which it and others hold claims."""
+
+    worker: str
+    model: str
+    build: str
+    leases: Leases
+
+
+@dataclass(frozen=True, slots=True)
+class _Taking:
+    """What to take from a queue, as take.lua has it, and the link on which alone that may be done."""
+
+    mode: str
+    link: int | None = None
+
+
+class Queues:
+    """The queues of all partitions, and the one worker that takes from them."""
+
+    def __init__(self, link: Server, taker: Taker, partitions: int, scripts: Mapping[str, Script]) -> None:
+        self._link = link
+        self._taker = taker
+        self._partitions = partitions
+        self._scripts = scripts
+        self._lease = milliseconds(taker.leases.lease)
+        self._trusted_link = (-1, 0.0)
+        self._first = 0
+
+    async def claim(self, room: int, solo: Callable[[], bool], fresh: int | None = None) -> Sequence[Claim]:
+        """Take up to ``room`` responses: handed-over ones before waiting ones, these while below ``fresh``.
+
+        What was claimed before a server was lost is returned, not forgotten.
+        """
+        claims: list[Claim] = []
+        handed, waiting, problem = await self._look()
+        trusted = self._trusted()
+        again = _Taking("handed") if trusted is None else _Taking("all", trusted)
+        new, most_with_new = _Taking("new"), room if fresh is None else min(room, fresh)
+        plan = [(p, again, room) for p in handed] + [(p, new, most_with_new) for p in waiting]
+        for partition, taking, most in plan:
+            if len(claims) >= most or any(claim.attempts > 1 for claim in claims):
+                break
+            try:
+                await self._claim_from(partition, taking, most, solo, claims)
+            except StoreUnavailable as error:
+                problem = error
+        if problem is not None and not claims:
+            raise problem
+        return claims
+
+    async def _look(self) -> tuple[list[int], list[int], StoreUnavailable | None]:
+        """Return the partitions to take handed-over and lapsed entries from, and those to take new ones from.
+
+        One partition needs no look; many are looked at in one round trip, since most have nothing.
+        """
+        partitions = self._rotated()
+        if len(partitions) == 1:
+            return partitions, partitions, None
+        looks = await all_of(
+            [
+                self._link.script(
+                    self._scripts["look"], (keys.of_model(partition, self._taker.model)[0],), self._lease
+                )
+                for partition in partitions
+            ]
+        )
+        handed, waiting, problem = [], [], None
+        for partition, look in zip(partitions, looks, strict=True):
+            if isinstance(look, StoreUnavailable):
+                problem = look
+                continue
+            handed += [partition] if look[0] else []
+            waiting += [partition] if look[1] else []
+        return handed, waiting, problem
+
+    async def _claim_from(
+        self, partition: int, taking: _Taking, room: int, solo: Callable[[], bool], claims: list[Claim]
+    ) -> None:
+        """Claim until something was got or nothing is left: behind what nobody can have, others may wait."""
+        passed: list[str] = []
+        before = len(claims)
+        while len(claims) == before:
+            taken = await self._take(partition, taking, room - before, passed)
+            if not taken:
+                return
+            if taking.mode != "new":  # what is new is taken only once
+                passed += [queue_id for queue_id, _ in taken]
+            await self._claim_all(deque(taken), solo, claims)
+
+    async def _claim_all(
+        self, taken: deque[tuple[str, str]], solo: Callable[[], bool], claims: list[Claim]
+    ) -> None:
+        while taken and not claims:  # only the first may be a suspect
+            claim = await self._claim_one(*taken.popleft(), solo())
+            claims += [claim] if claim is not None else []
+        # The others share round trips: one after the other, whoever takes over a whole worker's load would
+        # be busy claiming for longer than a lease's slack.
+        rest = await all_of([self._claim_one(*entry, alone=False) for entry in taken])
+        claims += [claim for claim in rest if isinstance(claim, Claim)]
+        problem = next((answer for answer in rest if isinstance(answer, StoreUnavailable)), None)
+        if problem is not None:
+            raise problem
+
+    def _rotated(self) -> list[int]:
+        """Return all partitions, another one first each time, so that none is always last."""
+        self._first = (self._first + 1) % self._partitions
+        return [(self._first + n) % self._partitions for n in range(self._partitions)]
+
+    def _trusted(self) -> int | None:
+        """Return the link on which idle times may be trusted, if it is an old one.
+
+        They run while the server is down: on a new link all leases look expired until their owners have had
+        the time to renew them.  So what is taken by idle time must go out on this very link.
+        """
+        now = asyncio.get_running_loop().time()
+        number, since = self._trusted_link
+        if number != self._link.number:
+            self._trusted_link = (self._link.number, now)
+            return None
+        return number if now - since >= self._taker.leases.lease else None
+
+    async def _take(
+        self, partition: int, taking: _Taking, count: int, passed: Sequence[str]
+    ) -> list[tuple[str, str]]:
+        queue = keys.of_model(partition, self._taker.model)[0]
+        try:
+            reply = await self._link.script(
+                self._scripts["take"],
+                (queue,),
+                self._taker.worker,
+                self._lease,
+                count,
+                taking.mode,
+                *passed,
+                link=taking.link,
+            )
+        except ServerError as error:
+            if error.out_of_memory:
+                return []  # nothing could be appended to it: it waits until there is room or its time is over
+            if "NOGROUP" not in str(error):
+                raise
+            await self._make_group(queue)
+            return await self._take(partition, taking, count, passed)
+        flat = list(map(text_of, reply))
+        return list(zip(flat[::2], flat[1::2], strict=True))
+
+    async def _make_group(self, queue: str) -> None:
+        """Make the group at 0: what was accepted before any worker came is not missed."""
+        try:
+            await self._link.command("XGROUP", "CREATE", queue, keys.GROUP, "0", "MKSTREAM", key=queue)
+        except ServerError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+
+    async def _claim_one(self, queue_id: str, response_id: str, alone: bool) -> Claim | None:
+        nonce = secrets.token_hex(8)
+        reply = await self._link.script(
+            self._scripts["claim"],
+            keys.of_claim(response_id, self._taker.model),
+            response_id,
+            self._taker.worker,
+            nonce,
+            queue_id,
+            "1" if alone else "0",
+            self._taker.build,
+            self._lease,
+            milliseconds(self._taker.leases.attachment),
+            milliseconds(self._taker.leases.retention),
+            milliseconds(self._taker.leases.fit),
+            MOST_ATTEMPTS,
+            MOST_DEATHS,
+        )
+        if text_of(reply[0]) != "ok":
+            return None
+        _, epoch, upto, body, created, attempts, reclaimed = reply
+        # Once the claimed entry stands nobody else can write: the log may be read apart.
+        entries = await self._link.command("XRANGE", keys.of_response(response_id).log, "-", "+")
+        log = tuple(map(decode_entry, entries))
+        if not log or log[-1].upto != int(upto):
+            return None  # the server lost a tail just now: give the claim up, never wait
+        return Claim(
+            request=decode(body),
+            queue_id=queue_id,
+            nonce=nonce,
+            epoch=int(epoch),
+            upto=int(upto),
+            created_ms=int(created),
+            queued_ms=_started_ms(log) - int(created),
+            attempts=int(attempts),
+            entries=log,
+            reclaimed=bool(int(reclaimed)),
+        )
+
+
+def _started_ms(log: Sequence[Entry]) -> int:
+    """Return the time of the first claim."""
+    return next(entry.at for entry in log if entry.kind is Kind.STARTED)
