@@ -86,7 +86,7 @@ def of_model(partition: int, model: str) -> tuple[str, str, str]:
 
 
 def of_claim(response_id: str, model: str) -> tuple[str, ...]:
-    """Return what a worker's script may touch of a response and its queue, in the order in which it takes them."""
+    """Return all that a worker's script may touch, in the order in which it takes them."""
     return (*of_response(response_id).all, *of_model(partition_of(response_id), model))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -31,6 +32,8 @@ from shared.store.queues import Queues, Taker
 from shared.store.scripts import load_scripts
 from shared.store.spread import all_of, spread
 
+_MOST_NAMES = 4096
+"""Responses whose names are kept: as many as a worker may compute at once."""
 _STANDINGS = {
     1: Standing.OURS,
     0: Standing.LEFT,
@@ -62,6 +65,8 @@ class RedisWorkerStore:
         self._model = model
         self._partitions = partitions
         self._scripts = load_scripts()
+        # Making them anew for each token was a sixth of what logging it costs the worker.
+        self._names = lru_cache(_MOST_NAMES)(keys.of_response)
         leases = leases or Leases()
         self._lease = milliseconds(leases.lease)
         self._attachment = milliseconds(leases.attachment)
@@ -93,7 +98,7 @@ class RedisWorkerStore:
         names: list[str] = []
         arguments: list[str] = []
         for append in batch:
-            response = keys.of_response(append.response_id)
+            response = self._names(append.response_id)
             names += [response.log, response.channel]
             arguments += append_arguments(append)
         try:
@@ -115,7 +120,7 @@ class RedisWorkerStore:
     async def _why(self, claims: Sequence[Claim], link: int | None) -> Sequence[Why]:
         names: list[str] = []
         for claim in claims:
-            response = keys.of_response(claim.response_id)
+            response = self._names(claim.response_id)
             names += [response.hash, response.log]
         replies = await self._link.script(
             self._scripts["why"], tuple(names), *(claim.nonce for claim in claims), link=link
