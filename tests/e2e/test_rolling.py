@@ -7,14 +7,13 @@ import contextlib
 import json
 import os
 import random
-import signal
-import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
 from gateway_bench import assert_contiguous, text_of
+from tier_process import TierProcess
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
@@ -26,44 +25,8 @@ CLIENTS = 40
 TOKENS = 160
 RATE = 40
 """Tokens per second, so that an answer lasts four seconds and most drains hit it."""
-
-
-@dataclass
-class Running:
-    """A process of one tier, and the log lines it wrote."""
-
-    process: asyncio.subprocess.Process
-    lines: list[dict[str, object]] = field(default_factory=list)
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-    reading: asyncio.Task[None] | None = None
-
-    async def read(self, stream: asyncio.StreamReader) -> None:
-        async for raw in stream:
-            self.lines.append(json.loads(raw))
-            self.news.set()
-        self.news.set()
-
-    async def says(self, event: str) -> dict[str, object]:
-        """Wait for a log line."""
-        async with asyncio.timeout(30):
-            while True:
-                self.news.clear()
-                for line in self.lines:
-                    if line["event"] == event:
-                        return line
-                assert not (self.reading and self.reading.done()), self.lines
-                await self.news.wait()
-
-    async def told_to_stop(self) -> None:
-        """Send SIGTERM and wait for an orderly end."""
-        self.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(15):
-            assert await self.process.wait() == 0
-        if self.reading is not None:
-            await self.reading
-
-    def count(self, event: str) -> int:
-        return sum(line["event"] == event for line in self.lines)
+STOP_SECONDS = 15.0
+"""From SIGTERM to an orderly end."""
 
 
 @dataclass
@@ -72,23 +35,17 @@ class Fleet:
 
     url: str
     stack: contextlib.AsyncExitStack
-    gateways: list[tuple[Running, int]] = field(default_factory=list)
-    workers: list[Running] = field(default_factory=list)
-    stopped: list[Running] = field(default_factory=list)
+    gateways: list[tuple[TierProcess, int]] = field(default_factory=list)
+    workers: list[TierProcess] = field(default_factory=list)
+    stopped: list[TierProcess] = field(default_factory=list)
     ports: list[int] = field(default_factory=list)
     """Where new connections go."""
 
-    async def start(self, tier: str, **settings: str) -> Running:
+    async def start(self, tier: str, **settings: str) -> TierProcess:
         environ = os.environ | {"REDIS_URL": self.url, "PORT": "0", "PROBE_PORT": "0"} | settings
-        pipes = {"stdout": None, "stderr": None}
-        pipes["stdout" if tier == "gateway" else "stderr"] = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(sys.executable, "-m", tier, env=environ, **pipes)
-        running = Running(process)
-        stream = process.stdout or process.stderr
-        assert stream is not None
-        running.reading = asyncio.create_task(running.read(stream))
-        self.stack.push_async_callback(_killed, process)
-        return running
+        started = await TierProcess.started(tier, environ)
+        self.stack.push_async_callback(started.killed)
+        return started
 
     async def start_gateway(self) -> None:
         gateway = await self.start("gateway", DRAIN_SECONDS="1", ROUTING_SECONDS="0.3")
@@ -107,7 +64,7 @@ class Fleet:
         await self.start_gateway()
         old, port = self.gateways.pop(0)
         self.stopped.append(old)
-        stopping = asyncio.create_task(old.told_to_stop())
+        stopping = asyncio.create_task(old.told_to_stop(STOP_SECONDS))
         await old.says("draining")  # as a readiness probe would see it
         self.ports.remove(port)
         await stopping
@@ -116,13 +73,7 @@ class Fleet:
         await self.start_worker()
         old = self.workers.pop(0)
         self.stopped.append(old)
-        await old.told_to_stop()
-
-
-async def _killed(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        process.kill()
-        await process.wait()
+        await old.told_to_stop(STOP_SECONDS)
 
 
 @pytest.fixture

@@ -8,6 +8,16 @@ from shared.log import Reason
 from shared.observe import ITL_BUCKETS
 
 
+async def read_live(bench, client, text):
+    """Ask, and read an answer that is said letter by letter once the client has its beginning."""
+    await client.create()
+    claim = await bench.hand.claim()
+    await client.until("response.content_part.added")
+    await bench.hand.say(claim, *text)
+    await bench.hand.finish(claim)
+    await client.until("response.completed")
+
+
 async def test_the_life_of_a_response_is_logged_without_its_words(bench):
     async with bench.client() as client:
         await client.create("secret question")
@@ -25,23 +35,13 @@ async def test_the_life_of_a_response_is_logged_without_its_words(bench):
 
 async def test_gaps_between_live_deltas_are_measured_once_per_gap(bench):
     async with bench.client() as client:
-        await client.create()
-        claim = await bench.hand.claim()
-        await client.until("response.content_part.added")
-        await bench.hand.say(claim, *"abcde")
-        await bench.hand.finish(claim)
-        await client.until("response.completed")
+        await read_live(bench, client, "abcde")
     assert bench.metric("inter_token_latency_seconds_count") == 4
 
 
 async def test_an_answer_within_the_goal_is_good_and_its_mean_per_token_is_measured(bench):
     async with bench.client() as client:
-        await client.create()
-        claim = await bench.hand.claim()
-        await client.until("response.content_part.added")
-        await bench.hand.say(claim, *"abcde")
-        await bench.hand.finish(claim)
-        await client.until("response.completed")
+        await read_live(bench, client, "abcde")
     assert bench.metric("good_requests_total") == 1
     assert bench.metric("time_per_output_token_seconds_count") == 1
     assert bench.metric("endings_total", reason="stop") == 1

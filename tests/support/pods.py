@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
-import signal
-import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
@@ -16,20 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from manifests import Manifest, containers, environment, first_key, named, pod_of, secrets
+from tier_process import TierProcess
 
 PATIENCE = 60.0
 """Seconds after which something that must happen has not."""
 
 
 @dataclass
-class Pod:
-    """One process and the log lines it wrote."""
+class Pod(TierProcess):
+    """One process and the workload that it is a pod of."""
 
-    process: asyncio.subprocess.Process
-    workload: Manifest
-    lines: list[dict[str, object]] = field(default_factory=list)
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-    reading: asyncio.Task[None] | None = None
+    patience: float = PATIENCE
+    workload: Manifest = field(kw_only=True)
 
     @property
     def grace(self) -> float:
@@ -39,23 +33,6 @@ class Pod:
     @property
     def container(self) -> Manifest:
         return containers(self.workload)[0]
-
-    async def read(self, stream: asyncio.StreamReader) -> None:
-        async for raw in stream:
-            self.lines.append(json.loads(raw))
-            self.news.set()
-        self.news.set()
-
-    async def says(self, event: str) -> dict[str, object]:
-        """Wait for a log line."""
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                self.news.clear()
-                for line in self.lines:
-                    if line["event"] == event:
-                        return line
-                assert not (self.reading and self.reading.done()), self.lines
-                await self.news.wait()
 
     async def probe_port(self) -> int:
         if self.workload["metadata"]["name"] == "gateway":
@@ -68,12 +45,8 @@ class Pod:
         return await asyncio.to_thread(status_of, f"http://127.0.0.1:{await self.probe_port()}{path}")
 
     async def terminated(self) -> float:
-        """Send SIGTERM as the kubelet does, and return after how many seconds it ended in order."""
-        began = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(self.grace):
-            assert await self.process.wait() == 0
-        return time.monotonic() - began
+        """Return after how many seconds of its grace it ended in order."""
+        return await self.told_to_stop(self.grace)
 
 
 def status_of(url: str) -> int:
@@ -101,18 +74,8 @@ async def started(
         here["API_KEYS_FILE"] = str(folder / "keys")
         (folder / "keys").write_text(secrets()["tokenwire-keys"]["keys"])
     environ = os.environ | given | {name: value for name, value in here.items() if name in given}
-    pipes = {"gateway": {"stdout": asyncio.subprocess.PIPE}, "worker": {"stderr": asyncio.subprocess.PIPE}}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", tier, env=environ | {"REDIS_URL": redis_url} | changes, **pipes[tier]
-    )
-    pod = Pod(process, workload)
-    stream = process.stdout or process.stderr
-    assert stream is not None
-    pod.reading = asyncio.create_task(pod.read(stream))
+    pod = await Pod.started(tier, environ | {"REDIS_URL": redis_url} | changes, workload=workload)
     try:
         yield pod
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        await pod.reading
+        await pod.killed()
