@@ -11,6 +11,7 @@ get() { curl -sSN --fail-with-body -H "Authorization: Bearer ${TOKENWIRE_KEY:-an
 deltas() { sed -n 's/^data: {"type":"response.output_text.delta".*"delta":"\(.*\)","logprobs".*/\1/p' "$1"; }
 
 # "background" lets the response go on although its only reader hangs up: here, behind some lines of the stream.
+# curl then says that it cannot write on (23).
 get "$url/responses" -H "Content-Type: application/json" -d "$ask" | head -n 40 > "$folder/first"
 id=$(sed -n 's/.*"response":{"id":"\(resp_[0-9a-z]*\)".*/\1/p;' "$folder/first" | head -n 1)
 number=$(sed -n 's/^id: //p' "$folder/first" | tail -n 1)
