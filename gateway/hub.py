@@ -7,21 +7,18 @@ reader takes what it is given or keeps it in its outbox.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from gateway.admission import refusal
 from gateway.attachment import Attachment, Reader
 from gateway.errors import Code, WireError
 from gateway.follower import Follower, Lost, State, Verdict
 from gateway.metrics import Metrics
-from gateway.render import render
 from gateway.response import Snapshot, snapshot
 from gateway.tasks import Tasks
 from gateway.times import Viewing
-from shared.log import SCORED, Entry, Kind, LiveMessage
+from shared.log import LiveMessage
 from shared.observe import Log
 from shared.store.contract import Followed, GatewayStore, Live, Refused, StoreUnavailable, Watch
 
@@ -156,7 +153,7 @@ class Hub:
             if attachment.follower.state is State.READING:
                 if now >= attachment.read_at:
                     self._read_soon(attachment)
-            elif self._is_due(attachment, now):
+            elif attachment.is_due(now, self._pace.silence, self._pace.refresh):
                 attachment.attended = now
                 due.append(attachment)
         for start in range(0, len(due), 256):
@@ -205,25 +202,13 @@ class Hub:
     def _offer(self, attachment: Attachment, message: LiveMessage) -> None:
         verdict = attachment.follower.accept(message)
         if verdict is Verdict.DELIVER:
-            attachment.heard = now = self._clock()
-            if message.kind in (b"d", SCORED):
-                attachment.times.delta(now)
-                attachment.reader.delta(message.epoch, message.upto - 1, message.text)
-            else:
-                self._deliver_claim(attachment, message, now)
+            attachment.deliver(message, self._clock())
         elif verdict is Verdict.GAP:
             self._metrics.gap_by_number.inc()
             self._read_soon(attachment)
         elif verdict is Verdict.ENDING:
             attachment.ending = True
             self._read_soon(attachment)
-
-    def _deliver_claim(self, attachment: Attachment, message: LiveMessage, now: float) -> None:
-        """Deliver what a claim brings; its events need nothing that the live message lacks."""
-        if message.kind == b"s" and attachment.request is not None:
-            entry = Entry(message.epoch, message.upto, Kind.STARTED, message.covers)
-            attachment.times.started(now)
-            attachment.reader.events(render(attachment.request, attachment.created_ms, entry, Snapshot()))
 
     # ---- the log ----
 
@@ -238,18 +223,13 @@ class Hub:
         attachment.reading = True
         try:
             while attachment.follower.state is State.READING and not attachment.gone:
-                self._plan_again(attachment)
+                pace, draw = self._pace, random.uniform(0.5, 1.5)  # noqa: S311 - jitter
+                attachment.put_off(self._clock(), draw * pace.again, draw * pace.silence)
                 if not await self._read_once(attachment):
                     return
                 attachment.failures = 0
         finally:
             attachment.reading = False
-
-    def _plan_again(self, attachment: Attachment) -> None:
-        """Say when the timer reads again if the read that now begins comes to nothing."""
-        pause = min(self._pace.silence, self._pace.again * 2**attachment.failures)
-        attachment.failures = min(attachment.failures + 1, 10)
-        attachment.read_at = self._clock() + pause * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
 
     async def _read_once(self, attachment: Attachment) -> bool:
         """Read once and deliver; False if it must be tried again later."""
@@ -260,19 +240,12 @@ class Hub:
             return False
         if attachment.gone:
             return True
+        if log is Refused.BEHIND:
+            return False  # its owner will write the lost tail again
         if isinstance(log, Refused):
-            return self._was_refused(attachment, log)
-        begin = attachment.follower.next
-        entries = attachment.follower.read(log)
-        if isinstance(entries, Lost):
-            self._fail(attachment, WireError(Code.RESUME_UNAVAILABLE))
+            self._fail(attachment, attachment.why(log))
             return True
-        if attachment.request is None:
-            attachment.times.joined(log.request, self._clock())
-            attachment.reader.joined(log.request)
-        attachment.request, attachment.created_ms = log.request, log.created_ms
-        attachment.heard = attachment.attended = self._clock()
-        self._deliver(attachment, log, entries, begin)
+        self._catch_up(attachment, log)
         return True
 
     async def _log_of(self, attachment: Attachment) -> Followed | Refused:
@@ -286,55 +259,25 @@ class Hub:
                 return log
         return await self._store.follow(response_id, principal, None, -1, None)
 
-    def _was_refused(self, attachment: Attachment, refused: Refused) -> bool:
-        if refused is Refused.BEHIND:
-            return False  # its owner will write the lost tail again
-        if attachment.request is not None:
-            error = WireError(Code.RESUME_UNAVAILABLE)
-        elif attachment.asked:  # the server lost it at once: to ask again doubles nothing
-            error = WireError(Code.BACKEND_UNAVAILABLE, retry_after=2)
-        else:
-            error = refusal(refused)
-        self._fail(attachment, error)
-        return True
-
-    def _deliver(self, attachment: Attachment, log: Followed, entries: Sequence[Entry], begin: int) -> None:
-        now = self._clock()
+    def _catch_up(self, attachment: Attachment, log: Followed) -> None:
         told = snapshot(log.entries) if log.status.terminal else Snapshot()
-        for (kind, epoch), run in itertools.groupby(entries, lambda entry: (entry.kind, entry.epoch)):
-            if kind is Kind.DELTA:
-                deltas = list(run)
-                self._metrics.replayed.inc(len(deltas))
-                attachment.times.replayed(now)
-                attachment.reader.replay(epoch, deltas[0].first, [each.piece for each in deltas])
-                continue
-            for entry in run:
-                if kind is Kind.STARTED:
-                    attachment.times.started(now)
-                attachment.reader.events(render(log.request, log.created_ms, entry, told, begin - 1))
+        replayed = attachment.catch_up(log, told, self._clock())
+        if isinstance(replayed, Lost):
+            self._fail(attachment, WireError(Code.RESUME_UNAVAILABLE))
+            return
+        self._metrics.replayed.inc(replayed)
         if attachment.follower.state is State.ENDED:
             self._drop(attachment)
-            attachment.times.ended(told, self._clock())
-            attachment.reader.ended()
+            attachment.end(told, self._clock())
             return
         for message in attachment.follower.release():
             self._offer(attachment, message)
 
     def _fail(self, attachment: Attachment, error: WireError) -> None:
         self._drop(attachment)
-        if attachment.request is None:
-            attachment.times.refused()
-        else:
-            attachment.times.left(self._clock())
-        attachment.reader.failed(error)
+        attachment.fail(error, self._clock())
 
     # ---- the timer ----
-
-    def _is_due(self, attachment: Attachment, now: float) -> bool:
-        if now - attachment.attended >= self._pace.refresh:
-            return True
-        silent_since = max(attachment.heard, attachment.attended)
-        return now - silent_since >= self._pace.silence
 
     async def _attend(self, batch: Sequence[Attachment]) -> None:
         """Renew the leases of a batch and read the logs that hold more than their readers have."""

@@ -5,14 +5,14 @@ import time
 
 import pytest
 from gateway_bench import PACE, Hand, until
-from gateway_logs import make_request
+from gateway_logs import Book, make_request
 from prometheus_client import CollectorRegistry
 
 from gateway.errors import Code
 from gateway.hub import Hub
 from gateway.metrics import Metrics
 from gateway.times import Viewing
-from shared.log import LiveMessage, Status, unescape
+from shared.log import LiveMessage, Status
 from shared.observe import make_logger
 from shared.store.contract import StoreUnavailable, WorkerInfo
 from shared.store.memory import (
@@ -68,46 +68,6 @@ class Shaky(MemoryGatewayStore):
         if self.down:
             raise StoreUnavailable("down")
         await super().detach(*arguments)
-
-
-class Book:
-    """A reader that keeps what it gets."""
-
-    def __init__(self):
-        self.numbers = []
-        self.types = []
-        self.text = ""
-        self.error = self.request = None
-        self.over = asyncio.Event()
-
-    def joined(self, request):
-        assert not self.numbers
-        self.request = request
-
-    def delta(self, epoch, number, text):
-        assert epoch > 0
-        self.numbers.append(number)
-        self.text += unescape(text.decode())
-
-    def replay(self, epoch, first, texts):
-        for number, text in enumerate(texts, first):
-            self.delta(epoch, number, text)
-
-    def events(self, events):
-        self.numbers += [event.number for event in events]
-        self.types += [event.type for event in events]
-
-    def ended(self):
-        assert not self.over.is_set()
-        self.over.set()
-
-    def failed(self, error):
-        self.error = error
-        self.over.set()
-
-    async def wait(self):
-        async with asyncio.timeout(10):
-            await self.over.wait()
 
 
 class Scene:

@@ -1,8 +1,22 @@
-"""Builders of logs for the gateway's pure tests."""
+"""Builders of logs for the gateway's tests, and a reader that keeps what it gets of them."""
 
 from __future__ import annotations
 
-from shared.log import CLOSING, PROLOGUE, SCORED, STATUS_OF, Entry, Kind, LiveMessage, Reason, Status, escape
+import asyncio
+
+from shared.log import (
+    CLOSING,
+    PROLOGUE,
+    SCORED,
+    STATUS_OF,
+    Entry,
+    Kind,
+    LiveMessage,
+    Reason,
+    Status,
+    escape,
+    unescape,
+)
 from shared.request import Message, Request, Sampling
 from shared.store.contract import Followed
 
@@ -87,3 +101,43 @@ def live(entry: Entry) -> LiveMessage:
     if entry.logprobs:
         return LiveMessage(entry.upto, 0, SCORED, entry.epoch, entry.piece)
     return LiveMessage(entry.upto, entry.covers, entry.kind.encode(), entry.epoch, entry.piece)
+
+
+class Book:
+    """A reader that keeps what it gets."""
+
+    def __init__(self):
+        self.numbers = []
+        self.types = []
+        self.text = ""
+        self.error = self.request = None
+        self.over = asyncio.Event()
+
+    def joined(self, request):
+        assert not self.numbers
+        self.request = request
+
+    def delta(self, epoch, number, text):
+        assert epoch > 0
+        self.numbers.append(number)
+        self.text += unescape(text.decode())
+
+    def replay(self, epoch, first, texts):
+        for number, text in enumerate(texts, first):
+            self.delta(epoch, number, text)
+
+    def events(self, events):
+        self.numbers += [event.number for event in events]
+        self.types += [event.type for event in events]
+
+    def ended(self):
+        assert not self.over.is_set()
+        self.over.set()
+
+    def failed(self, error):
+        self.error = error
+        self.over.set()
+
+    async def wait(self):
+        async with asyncio.timeout(10):
+            await self.over.wait()
