@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from tokenwire import chat, hands, keys, top, up, usage
 from tokenwire.audit import command as audit
 from tokenwire.demo import command as demo
 from tokenwire.doctor import command as doctor
-from tokenwire.errors import REFUSED, CommandError
+from tokenwire.errors import FAILED, REFUSED, CommandError
 
 
 class Command(NamedTuple):
@@ -56,13 +57,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; what a user has to do about a problem is one sentence on stderr."""
     options = _parser().parse_args(argv)
     try:
-        return int(options.command(options, os.environ))
+        return _done(options)
+    except BrokenPipeError:
+        if _is_read():
+            raise  # another pipe or socket
+        return FAILED
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return REFUSED
     except CommandError as error:
         sys.stderr.write(f"{error}\n")
         return error.code
+
+
+def _done(options: argparse.Namespace) -> int:
+    """Run the command to its end, its last words included."""
+    code = int(options.command(options, os.environ))
+    sys.stdout.flush()
+    return code
+
+
+def _is_read() -> bool:
+    """Whether anybody reads what we write; behind `head` nobody may."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)  # a lost reader is told without being asked for
+    if not poll.poll(0):
+        return True
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes at its end
+    return False
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping
+from http import HTTPStatus
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -77,7 +78,9 @@ def _first_model(settings: ChatSettings) -> str:
         with urlopen(request, timeout=10) as answer:  # noqa: S310 - the scheme was checked
             models = json.load(answer)["data"]
     except HTTPError as error:
-        raise CommandError(f"{settings.url} refused: {error.code} {error.reason}.", FAILED) from None
+        advice = ": give a key with --tokenwire-key" if error.code == HTTPStatus.UNAUTHORIZED else ""
+        refusal = f"{settings.url} refused: {error.code} {error.reason}{advice}."
+        raise CommandError(refusal, FAILED) from None
     except URLError as error:
         raise OSError(error.reason) from None
     if not models:

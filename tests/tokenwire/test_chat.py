@@ -1,5 +1,7 @@
 import asyncio
 import json
+import os
+import sys
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
@@ -8,7 +10,7 @@ from websockets.asyncio.server import serve
 
 from tokenwire.__main__ import main
 from tokenwire.chat import chat
-from tokenwire.errors import CommandError
+from tokenwire.errors import FAILED, CommandError
 from tokenwire.settings import ChatSettings
 
 CREATED = {"type": "response.created", "sequence_number": 0, "response": {"id": "resp_1"}}
@@ -122,3 +124,30 @@ def test_where_nothing_listens_the_user_learns_what_to_do(free_port, capsys):
 def test_an_address_that_is_none_is_refused(capsys):
     assert main(["chat", "hello", "--tokenwire-url", "localhost:8080"]) == 2
     assert "begins with http://" in capsys.readouterr().err
+
+
+async def test_a_refused_key_is_told_with_what_to_do():
+    def refuse(connection, _):
+        return connection.respond(HTTPStatus.UNAUTHORIZED, "")
+
+    async with serve(None, "127.0.0.1", 0, process_request=refuse) as server:
+        settings = ChatSettings(url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(CommandError, match=r"401 Unauthorized.*--tokenwire-key"):
+            await chat(settings, "hello", asyncio.Event())
+
+
+async def test_a_reader_that_goes_away_as_head_does_is_no_fault():
+    async def handle(connection):
+        await connection.recv()
+        for event in [CREATED, delta(1, "half")]:
+            await connection.send(json.dumps(event))
+        await connection.wait_closed()
+
+    reading, writing = os.pipe()
+    os.close(reading)
+    async with door(handle) as settings:
+        command = [sys.executable, "-P", "-m", "tokenwire", "chat", "hello", "--tokenwire-url", settings.url]
+        asked = await asyncio.create_subprocess_exec(*command, stdout=writing, stderr=asyncio.subprocess.PIPE)
+        os.close(writing)
+        _, said = await asked.communicate()
+    assert (asked.returncode, said) == (FAILED, b"")
