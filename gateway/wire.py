@@ -92,18 +92,18 @@ def parse(raw: str | bytes) -> Command | Rejected:
 def parse_create(raw: bytes) -> Asked:
     """Read the body of ``POST /v1/responses``.  Raises RefusedError."""
     create: Create = _decode(_bounded(raw), Create)
-    check(create, msgspec.json.decode(raw))
+    check(create, _fields(raw))
     return Asked(create)
 
 
 def parse_chat(raw: bytes) -> Asked:
     """Read the body of ``POST /v1/chat/completions``.  Raises RefusedError."""
-    return from_chat(_decode(_bounded(raw), Chat), msgspec.json.decode(raw))
+    return from_chat(_decode(_bounded(raw), Chat), _fields(raw))
 
 
 def parse_completion(raw: bytes) -> Asked:
     """Read the body of ``POST /v1/completions``.  Raises RefusedError."""
-    return from_completion(_decode(_bounded(raw), Completion), msgspec.json.decode(raw))
+    return from_completion(_decode(_bounded(raw), Completion), _fields(raw))
 
 
 def parse_query(query: Sequence[tuple[str, str]], kind: type[T]) -> T:
@@ -181,6 +181,12 @@ def _decode(data: bytes, kind: Any) -> Any:
         raise RefusedError(WireError(Code.INVALID_JSON)) from None
 
 
+def _fields(data: bytes) -> dict[str, object]:
+    """Return all fields as they were sent; one that no type has read may still be unreadable."""
+    fields: dict[str, object] = _decode(data, dict[str, Any])
+    return fields
+
+
 def _kind(name: str) -> Any:
     if name not in _TYPES:
         raise RefusedError(WireError(Code.UNSUPPORTED_EVENT, param="type"))
@@ -194,7 +200,7 @@ def _invalid(problem: msgspec.ValidationError) -> WireError:
     if at is None and sentence.startswith("Expected `object`"):
         return WireError(Code.INVALID_JSON)
     missing = re.search(r"missing required field `(\w+)`", sentence)
-    path = at[1] if at else ""
+    path = at[1] if at and not at[1].startswith("[...]") else ""  # which field it was is not told
     if missing:
         path = f"{path}.{missing[1]}".lstrip(".")
     return WireError(Code.INVALID_REQUEST, _AT.sub("", sentence) + ".", path or None)
@@ -233,7 +239,7 @@ def _checked(command: Command, data: bytes) -> Command:
     """Return the command, or refuse what its types cannot say."""
     match command:
         case Create():
-            check(command, msgspec.json.decode(data))
+            check(command, _fields(data))
         case Cancel() | Resume():
             _known_id(command.response_id)
         case _:

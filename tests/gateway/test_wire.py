@@ -16,6 +16,8 @@ from gateway.wire import (
     Resume,
     cursors,
     parse,
+    parse_chat,
+    parse_completion,
     parse_create,
     parse_query,
 )
@@ -53,6 +55,29 @@ def test_a_resume_starts_at_the_beginning_unless_told():
 def test_what_is_not_an_object_is_invalid_json():
     for raw in ("", "{", "[1]", '"text"', "null", '{"type":"response.create","input":"\\ud800"}'):
         assert rejected(raw).error.code is Code.INVALID_JSON
+
+
+BODIES = {
+    parse_create: '{"input":"x","unknown":?}',
+    parse_chat: '{"messages":[{"role":"user","content":"x"}],"unknown":?}',
+    parse_completion: '{"prompt":"x","unknown":?}',
+}
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "9" * 5000])
+def test_a_number_that_nobody_can_read_is_refused_even_where_nobody_reads_it(number):
+    assert rejected(create(unknown=0).replace("0}", f"{number}}}")).error.code is Code.INVALID_REQUEST
+    for parse_body, body in BODIES.items():
+        with pytest.raises(RefusedError) as refused:
+            parse_body(body.replace("?", number).encode())
+        assert (refused.value.error.code, refused.value.error.param) == (Code.INVALID_REQUEST, None)
+
+
+def test_a_body_is_no_json_where_a_field_that_nobody_reads_is_not_utf_8():
+    for parse_body, body in BODIES.items():
+        with pytest.raises(RefusedError) as refused:
+            parse_body(body.encode().replace(b"?", b'"\xff"'))
+        assert refused.value.error.code is Code.INVALID_JSON
 
 
 def test_an_unknown_type_is_named():
