@@ -163,6 +163,8 @@ class DoorConnection(ServerConnection):
         self._raw: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_socket = False
+        self._answers = 0
+        """Bytes of pongs that wait since the transport took bytes the last time."""
 
     @property
     def peer(self) -> str:
@@ -212,7 +214,10 @@ class DoorConnection(ServerConnection):
     def data_received(self, data: bytes) -> None:
         """Pass bytes on, or look for the end of the header block."""
         if self._is_socket:
+            waits = self.transport.get_write_buffer_size()
             super().data_received(data)
+            if self.paused:
+                self._bound_answers(self.transport.get_write_buffer_size() - waits)
             return
         if self._raw is None:
             return  # it was turned away
@@ -240,6 +245,7 @@ class DoorConnection(ServerConnection):
     def resume_writing(self) -> None:
         """Learn that the transport takes bytes again."""
         super().resume_writing()
+        self._answers = 0
         if self.on_writable is not None:
             self.on_writable()
 
@@ -265,6 +271,12 @@ class DoorConnection(ServerConnection):
         transport.set_protocol(self)
         super().connection_made(transport)
         super().data_received(received)
+
+    def _bound_answers(self, size: int) -> None:
+        """Cut a client that has pings answered and takes nothing: the library's answers know no outbox."""
+        self._answers += size
+        if self._answers > WRITE_BYTES:
+            self.transport.abort()
 
     def _stop_waiting(self) -> None:
         self._door.track(self, undecided=False)

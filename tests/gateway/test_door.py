@@ -1,8 +1,9 @@
 import asyncio
+import contextlib
 import json
 
-from gateway_bench import PATIENCE, dialled, in_memory, rest_of, until
-from raw_wire import frame, upgrade
+from gateway_bench import PATIENCE, dialled, in_memory, rest_of, slow_socket, until
+from raw_wire import PING, frame, upgrade
 
 from gateway import door, plain
 from gateway.door import HEAD_BYTES
@@ -98,3 +99,16 @@ async def test_one_that_dribbles_what_it_sends_is_read_to_the_end(bench):
             await writer.drain()
         async with asyncio.timeout(PATIENCE):
             assert b"response.created" in await reader.readuntil(b"response.created")
+
+
+async def test_one_that_pings_and_never_reads_is_cut(bench):
+    raw = slow_socket(bench.gateway.port)
+    async with dialled(bench, sock=raw, limit=4096) as (reader, writer), asyncio.timeout(PATIENCE):
+        writer.write(upgrade())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.pause_reading()
+        with contextlib.suppress(ConnectionError):
+            for _ in range(100):
+                writer.write(1000 * frame(bytes(125), PING))
+                await writer.drain()
+        await until(lambda: not len(bench.gateway._sockets))
