@@ -102,6 +102,15 @@ async def test_before_the_first_token_it_is_asked_again(fault):
         assert len(upstream.asked) == 2
 
 
+async def test_what_goes_on_behind_a_text_is_asked_for_as_much_as_there_is_room_for():
+    async with serving(Upstream(context=40)) as upstream, asking(upstream) as bench:
+        whole, ids, reason = await bench.answer(order("a", "one two three", max_tokens=60))
+        logged = " ".join(whole.split()[:20])
+        rest = order("b", "one two three", max_tokens=60, ids=range(20), logged=logged)
+        assert await bench.answer(rest) == (whole.removeprefix(logged), ids[20:], reason)
+        assert (len(ids), reason) == (37, "max_output_tokens")
+
+
 async def test_after_the_first_token_it_is_never_asked_again():
     async with serving() as upstream, asking(upstream) as bench:
         upstream.faults.append(Fault(after=3))

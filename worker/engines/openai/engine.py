@@ -27,7 +27,7 @@ class _Asking:
 
     order: Order
     max_tokens: int
-    """What this request may make; less after the upstream has said how much room there is."""
+    """Tokens of the whole answer at most; less after the upstream has said how much room there is."""
     deadline: float
     problem: str = "no upstream could be asked"
 
@@ -198,7 +198,7 @@ class OpenAIEngine:
         try:
             await self._read(upstream, body, answer)
         except UpstreamRefused as error:
-            return self._refused(asking, upstream, error.why)
+            return self._refused(asking, upstream, error.why, done)
         except UpstreamAway as error:
             upstream.failed(time.monotonic())
             if answer.begun:
@@ -224,15 +224,15 @@ class OpenAIEngine:
                 raise UpstreamAway("it broke off before the first token")
             self._tell(answer.finish(whole=False))
 
-    def _refused(self, asking: _Asking, upstream: Upstream, why: Refusal) -> bool:
-        """Act on a refusal; False if the order may be asked again."""
+    def _refused(self, asking: _Asking, upstream: Upstream, why: Refusal, done: int) -> bool:
+        """Act on a refusal of what comes behind ``done`` tokens; False if the order may be asked again."""
         asking.problem = why.sentence
         if why.kind is Kind.LATER:
             upstream.failed(time.monotonic(), why.seconds)
             return False
         upstream.worked()  # it refuses this request and is well
-        if why.kind is Kind.ROOM and why.room < asking.max_tokens:
-            asking.max_tokens = why.room
+        if why.kind is Kind.ROOM and done + why.room < asking.max_tokens:
+            asking.max_tokens = done + why.room
             return False
         reason = Reason.ERROR if why.kind is Kind.FINAL else Reason.CONTEXT
         self._tell([Ended(asking.order.response_id, reason, why.sentence)])
