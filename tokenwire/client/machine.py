@@ -179,8 +179,14 @@ class Machine:
         return effects
 
     def quiet(self, now: float, draw: float) -> list[Effect]:
-        """Learn that the socket was silent for long: it may be dead without our knowing."""
-        return [] if self.over else self._again(now, draw)
+        """Learn that the socket was silent for long: it may be dead without our knowing.
+
+        Or the response waits for a worker.  The server was reached, so patience is counted anew.
+        """
+        if self.over:
+            return []
+        self._lost_at, self._attempt = None, 0
+        return self._again(now, draw)
 
     def stop(self) -> list[Effect]:
         """End the response, now or as soon as it has a name."""

@@ -272,6 +272,22 @@ def test_an_event_renews_patience():
     assert client.dialling
 
 
+def test_a_long_wait_in_the_queue_costs_no_patience():
+    client = Client(Machine({}, "key", 10.0))
+    client.socket()
+    client.receive(json.dumps(log_of([])[0]))
+    for now in (30.0, 60.0, 90.0):
+        client.now = now
+        client.quiet()
+        assert not client.endings
+        client.socket()
+    client.now = 100.0
+    client.closed(1006)
+    client.now = 111.0
+    client.closed(1006)
+    assert client.endings == ["failed:unreachable"]
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429])
 def test_a_refused_handshake_is_told_with_its_code(status):
     (error,) = errors(Machine({}, "key", 10.0).refused(status, "some_code", "No.", 7, 0.0, 0.5))
