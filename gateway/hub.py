@@ -235,10 +235,11 @@ class Hub:
         """Read once and deliver; False if it must be tried again later."""
         try:
             async with self._reads:
-                log = await self._log_of(attachment)
+                # To read is to attach: whoever left while this waited its turn would hold the response.
+                log = None if attachment.gone else await self._log_of(attachment)
         except StoreUnavailable:
             return False
-        if attachment.gone:
+        if log is None or attachment.gone:
             return True
         if log is Refused.BEHIND:
             return False  # its owner will write the lost tail again

@@ -232,6 +232,20 @@ async def test_a_reader_that_leaves_while_it_joins_leaves_nothing(scene):
     assert not list(scene.hub.attachments)
 
 
+async def test_a_reader_that_left_while_its_read_waited_its_turn_is_not_attached_again(scene):
+    await scene.submitted()
+    turns = scene.hub._reads._value
+    for _ in range(turns):
+        await scene.hub._reads.acquire()
+    _, attachment = scene.follow()
+    await until(lambda: attachment.reading)
+    scene.hub.detach(attachment)
+    for _ in range(turns):
+        scene.hub._reads.release()
+    await until(lambda: not attachment.reading)
+    assert attachment.watcher not in scene.server.records[scene.request.response_id].attached
+
+
 async def test_an_attachment_is_renewed_while_nothing_happens(scene):
     claim = await scene.submitted()
     book, attachment = scene.follow()
