@@ -214,6 +214,21 @@ def test_a_sequence_whose_logits_are_not_numbers_fails_alone(engine):
     assert run(engine, order("a", TEXTS[0])).answer("a") == alone  # nothing is left in the slot
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_numbers_that_are_none_do_not_reach_who_has_the_slot_next(loaded, tiny_model_dir, cancelled):
+    engine = TransformersEngine(loaded, tiny_options(tiny_model_dir, step_tokens=8))
+    short, long = order("short", TEXTS[0]), order("long", TEXTS[4])
+    alone = [run(engine, each).answer(each.response_id) for each in (short, long)]
+    token_id, word = rare_token(engine)
+    with torch.no_grad():
+        engine._loaded.model.get_input_embeddings().weight[token_id] = float("nan")
+    bad = run(engine, order("bad", f"{TEXTS[0]} {word} {TEXTS[4]}"), steps=9 if cancelled else 100)
+    assert bool(bad.endings("bad")) is not cancelled  # in the midst of its prompt, or for what came of it
+    engine.cancel("bad")
+    heard = run(engine, short, long)  # the long one's length is read of the short one's slot too
+    assert [heard.answer(name) for name in ("short", "long")] == alone
+
+
 def test_a_model_of_only_nonsense_breaks_the_engine(engine):
     with torch.no_grad():
         engine._loaded.model.get_output_embeddings().weight.fill_(float("nan"))

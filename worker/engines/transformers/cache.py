@@ -40,6 +40,12 @@ class KVCache:
         values[slots, :, positions] = value[0].transpose(0, 1)
         return keys, values
 
+    def clear(self, slot: int, length: int) -> None:
+        """Forget the first ``length`` positions of a slot."""
+        for keys, values in self._layers.values():
+            keys[slot, :, :length].zero_()
+            values[slot, :, :length].zero_()
+
     def _empty(self, like: Tensor) -> Tensor:
         _, heads, _, dim = like.shape
         # Zeros, not garbage: a masked position has weight 0, and 0 times NaN would be NaN.

@@ -30,6 +30,8 @@ class Runner:
         self._device = device
         self._speller = speller
         self._cache = KVCache(slots, length)
+        self._unproved: dict[int, int] = {}
+        """Positions written in a slot from which no number has come yet, so that they may hold none."""
         AttentionInterface.register(ATTENTION, attend)
         model.set_attn_implementation(ATTENTION)
 
@@ -41,6 +43,7 @@ class Runner:
     @torch.inference_mode()
     def logits(self, parts: Sequence[Part]) -> tuple[list[Part], Tensor]:
         """Compute ``parts``, by ascending slot, and return those that choose with their logits."""
+        self._begin(parts)
         batch = Batch(parts, self._cache, self._device)
         return batch.choosing, batch.forward(self._model)
 
@@ -56,6 +59,18 @@ class Runner:
         if len(result.failed) == len(plan.work):
             self._prove_sound(plan.work[0].slot)
         return result
+
+    def _begin(self, parts: Sequence[Part]) -> None:
+        """Note what is written; clean a slot of what its last sequence left, unless that was numbers.
+
+        Who has a slot next never sees those positions, but 0 times NaN would be NaN.
+        """
+        for part in parts:
+            written = self._unproved.get(part.slot, 0)
+            if part.start == 0 and written:
+                self._cache.clear(part.slot, written)
+                written = 0
+            self._unproved[part.slot] = max(written, part.start + len(part.ids))
 
     def _isolate(self, work: Sequence[Work]) -> StepResult:
         """Compute ``work`` together; if that raises, in halves, down to the one that is to blame."""
@@ -84,6 +99,8 @@ class Runner:
         )
         slots = [part.slot for part in choosing]
         chosen = {slot: token_id for slot, token_id in zip(slots, ids, strict=True) if token_id is not None}
+        for slot in chosen:
+            self._unproved.pop(slot, None)
         return StepResult(
             chosen=chosen,
             failed={slot: _NOT_A_NUMBER for slot in slots if slot not in chosen},
