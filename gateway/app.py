@@ -30,7 +30,7 @@ from gateway.page import Page
 from gateway.page_times import PageTimes
 from gateway.settings import GatewaySettings
 from gateway.sockets import Sockets
-from gateway.tasks import Tasks
+from gateway.tasks import Tasks, meanwhile
 from gateway.times import Tracing
 from gateway.turnstile import Turnstile
 from shared.metrics import ProcessMetrics
@@ -269,13 +269,7 @@ async def _checked(
     stack.push_async_callback(link.close)
     watchman = Watchman(link, parse(settings.redis_url), settings.partitions, log)
     await watchman.at_start()
-    watching = asyncio.create_task(watchman.run(), name="watchman")
-
-    async def end() -> None:
-        watching.cancel()
-        await asyncio.wait([watching])
-
-    stack.push_async_callback(end)
+    await stack.enter_async_context(meanwhile(watchman.run()))
     return link
 
 
@@ -292,14 +286,8 @@ async def _probed(
     port = probes.start()
     gateway.probe = address(settings.probe_host, port)
     log.info("probing", port=port)
-    watching = [
-        asyncio.create_task(probes.pulse()),
-        asyncio.create_task(watch_lateness(metrics.late)),
-    ]
     try:
-        yield
+        async with meanwhile(probes.pulse(), watch_lateness(metrics.late)):
+            yield
     finally:
-        for task in watching:
-            task.cancel()
-        await asyncio.wait(watching)
         await asyncio.to_thread(probes.stop)

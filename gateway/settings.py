@@ -1,4 +1,7 @@
-"""Settings of a gateway: one frozen value, read from the environment once."""
+"""Settings of a gateway: one frozen value, read from the environment once.
+
+Longer than most files: it is the whole list, from which docs/settings.md is made, and what is derived from it.
+"""
 
 from __future__ import annotations
 
