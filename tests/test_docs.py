@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import ast
 import fnmatch
+import json
 import re
 import subprocess
 from functools import cache
 from pathlib import Path
 
 import yaml
-from monitoring import RULES, exported
+from monitoring import DASHBOARDS, RULES, exported, panels
 
 from tokenwire.__main__ import COMMANDS
 from tokenwire.monitoring.slo import OBJECTIVES
@@ -220,6 +221,13 @@ def test_every_alert_is_one_of_the_rules():
     alerts = named(r"\bTokenwire[A-Z]\w+")
     assert len(alerts) > 3
     assert [(page, name) for page, name in alerts if name not in {rule.get("alert") for rule in rules}] == []
+
+
+def test_every_panel_that_operations_speak_of_is_on_a_dashboard():
+    titles = {panel["title"] for path in DASHBOARDS for panel in panels(json.loads(path.read_text()))}
+    quoted = re.findall(r'"([A-Z][^"]+)"', text_of("docs/operations.md").replace("\n", " "))
+    assert len(quoted) > 4
+    assert [title for title in quoted if title not in titles] == []
 
 
 def test_the_objectives_are_those_of_the_rules():
