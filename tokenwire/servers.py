@@ -27,16 +27,22 @@ from tokenwire.errors import FAILED, CommandError
 PATIENCE = 20.0
 """Seconds for which a server is waited for."""
 _SLOTS = 16384
-_ports = itertools.count(20000 + time.time_ns() // 1_000_000 % 20000)
+# Both ranges lie below the one that Linux takes a client's ports from (32768 on): a port of those may be taken by
+# any connection between the look and the start, or while a server is down.
+_FIRST_PORT, _BUS = 10000, 10000
+_ports = itertools.count(time.time_ns() // 1_000_000)
 
 
 def free_port() -> int:
-    """Return a port that is free, and so is the one 10000 above it, where a Cluster's nodes talk."""
+    """Return a port that is free, and so is the one 10000 above it, where a Cluster's nodes talk.
+
+    Ten thousand of one process are all different, and none is the upper one of another.
+    """
     while True:
-        port = 20000 + next(_ports) % 20000
+        port = _FIRST_PORT + next(_ports) % _BUS
         with socket.socket() as one, socket.socket() as other, contextlib.suppress(OSError):
             one.bind(("127.0.0.1", port))
-            other.bind(("127.0.0.1", port + 10000))
+            other.bind(("127.0.0.1", port + _BUS))
             return port
 
 
