@@ -20,9 +20,11 @@ from shared.store.worker import RedisWorkerStore
 
 LEASES = Leases(lease=0.15, attachment=0.25, retention=60.0, fit=0.2)
 """Short, so that a test that waits for a lease to run out does not wait long."""
+HELD = Leases(lease=1.0, attachment=1.5, retention=60.0, fit=0.2)
+"""For a test in which something is held: a busy machine takes longer than the short ones between two steps of it."""
 
 
-async def eventually(ask: Callable[[], Awaitable[object]], seconds: float = 10.0):
+async def eventually(ask: Callable[[], Awaitable[object]], seconds: float = 40.0):
     """Ask until the answer is true; time alone decides about leases, and no event tells of it."""
     deadline = time.monotonic() + seconds
     while not (answer := await ask()):
@@ -74,7 +76,7 @@ async def flush(server: Server) -> None:
 
 
 @contextlib.asynccontextmanager
-async def on_server(url: str, partitions: int) -> AsyncIterator[Bench]:
+async def on_server(url: str, partitions: int, leases: Leases = LEASES) -> AsyncIterator[Bench]:
     async with contextlib.AsyncExitStack() as stack:
 
         def link() -> Server:
@@ -84,7 +86,7 @@ async def on_server(url: str, partitions: int) -> AsyncIterator[Bench]:
 
         async def make_worker(name: str, build: str) -> WorkerStore:
             store = RedisWorkerStore(
-                link(), url, worker=name, model="model", build=build, partitions=partitions, leases=LEASES
+                link(), url, worker=name, model="model", build=build, partitions=partitions, leases=leases
             )
             stack.push_async_callback(store.close)
             return store
@@ -97,12 +99,12 @@ async def on_server(url: str, partitions: int) -> AsyncIterator[Bench]:
 
         first = link()
         await flush(first)
-        gateway = RedisGatewayStore(first, name="gateway", partitions=partitions, leases=LEASES)
+        gateway = RedisGatewayStore(first, name="gateway", partitions=partitions, leases=leases)
         yield Bench(gateway, make_worker, make_live, partitions)
 
 
-def in_memory() -> Bench:
-    server = MemoryServer(time.monotonic, LEASES)
+def in_memory(leases: Leases = LEASES) -> Bench:
+    server = MemoryServer(time.monotonic, leases)
 
     async def make_worker(name: str, build: str) -> WorkerStore:
         return MemoryWorkerStore(server, worker=name, model="model", build=build)

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from servers import Nodes, Watched, as_cluster, redis_program, under_sentinel, valkey_program
-from store_bench import Bench, in_memory, on_server
+from store_bench import LEASES, Bench, in_memory, on_server
+
+from shared.store.contract import Leases
 
 
 @pytest.fixture(scope="session")
@@ -23,15 +25,21 @@ def nodes() -> Iterator[Nodes]:
         yield made
 
 
+@pytest.fixture
+def leases(request: pytest.FixtureRequest) -> Leases:
+    """The leases of the store under test; a test may ask for others."""
+    return getattr(request, "param", LEASES)
+
+
 # The number is that of partitions: in the Cluster enough for every node to have some.
 @pytest.fixture(params=["memory", "valkey", "valkey-4", "redis7", "sentinel", "nodes-8"])
-async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+async def bench(request: pytest.FixtureRequest, leases: Leases) -> AsyncIterator[Bench]:
     """The store under test."""
     if request.param == "memory":
-        yield in_memory()
+        yield in_memory(leases)
         return
     server, _, partitions = request.param.partition("-")
     running = request.getfixturevalue(server)
     url = running if isinstance(running, str) else running.url
-    async with on_server(url, int(partitions or 1)) as made:
+    async with on_server(url, int(partitions or 1), leases) as made:
         yield made

@@ -152,7 +152,7 @@ async def test_a_lease_that_ran_out_while_the_server_was_down_is_still_its_owner
 
 async def until_answered(ask):
     """Repeat what the store could not be asked."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         while True:
             try:
                 return await ask()

@@ -22,10 +22,10 @@ class Heard:
         self.messages.put_nowait((channel, data))
 
     async def next(self) -> tuple[bytes, bytes]:
-        return await asyncio.wait_for(self.messages.get(), 10)
+        return await asyncio.wait_for(self.messages.get(), 40)
 
     async def linked(self) -> None:
-        await asyncio.wait_for(self.links.get(), 10)
+        await asyncio.wait_for(self.links.get(), 40)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ async def link(valkey: str) -> AsyncIterator[Link]:
 
 
 async def test_a_confirmed_subscription_hears_everything_that_is_published_after(heard: Heard, link: Link):
-    await asyncio.wait_for(heard.reader.subscribe(b"{p0}c:x"), 10)
+    await asyncio.wait_for(heard.reader.subscribe(b"{p0}c:x"), 40)
 
     for n in range(3):
         assert await link.command("SPUBLISH", "{p0}c:x", str(n)) == 1
@@ -53,7 +53,7 @@ async def test_a_confirmed_subscription_hears_everything_that_is_published_after
 
 async def test_a_thousand_channels_are_subscribed_on_one_connection(heard: Heard, link: Link):
     channels = [f"{{p0}}c:{n}".encode() for n in range(1000)]
-    await asyncio.wait_for(asyncio.gather(*map(heard.reader.subscribe, channels)), 20)
+    await asyncio.wait_for(asyncio.gather(*map(heard.reader.subscribe, channels)), 40)
 
     await link.command("SPUBLISH", channels[-1], "last")
 
@@ -91,7 +91,7 @@ async def test_a_wait_for_a_subscription_ends_on_the_next_link(heard: Heard, lin
     waiting = asyncio.create_task(heard.reader.subscribe(b"{p0}c:a"))
     await link.command("CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "yes")
 
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, 40)
 
     assert await link.command("SPUBLISH", "{p0}c:a", "x") == 1
 
