@@ -176,7 +176,7 @@ async def test_sigterm_shows_at_readyz_first_and_a_second_one_cuts(valkey):
             await asyncio.sleep(1.1)  # sooner, a second signal is taken for the first one again
             gateway.process.send_signal(signal.SIGTERM)
             assert await client.closed() != 1000
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert await gateway.process.wait() == EXIT_FORCED
 
 

@@ -1,4 +1,5 @@
 import asyncio
+import functools
 import json
 import random
 
@@ -48,7 +49,7 @@ async def test_who_could_not_go_on_elsewhere_stays_to_the_end_of_the_time():
     drain, staying, going = Drain(), Guest(stays=True), Guest()
     drain.add(staying)
     drain.add(going)
-    leaving = asyncio.create_task(drain.send_away(0.3))
+    leaving = asyncio.create_task(drain.send_away(1.0, lambda: 0.0))  # who may go does so at once
     await until(lambda: going.drained)
     late = Guest(stays=True)
     drain.add(late)
@@ -86,7 +87,7 @@ async def test_a_chat_that_ends_within_the_time_is_whole(stream):
 
 
 async def test_during_the_routing_time_it_is_not_ready_and_still_takes_everything():
-    async with in_memory(routing_seconds=0.5) as bench:
+    async with in_memory(routing_seconds=3.0) as bench:
         stopping = asyncio.create_task(bench.gateway.stop())
         await until(lambda: bench.gateway.ready() is not None)
         async with bench.client() as client, bench.http() as http:
@@ -101,8 +102,15 @@ async def test_during_the_routing_time_it_is_not_ready_and_still_takes_everythin
         await stopping
 
 
-async def test_new_sockets_and_streams_during_the_drain_are_told_to_come_back():
-    async with in_memory(drain_seconds=0.5) as bench, bench.client(), bench.client(), bench.http() as http:
+def drawing(monkeypatch, bench, number):
+    """Let the gateway draw this number for each of its guests: where in its part of the time it goes."""
+    drain = bench.gateway._drain
+    monkeypatch.setattr(drain, "send_away", functools.partial(drain.send_away, draw=lambda: number))
+
+
+async def test_new_sockets_and_streams_during_the_drain_are_told_to_come_back(monkeypatch):
+    async with in_memory(drain_seconds=3.0) as bench, bench.client(), bench.client(), bench.http() as http:
+        drawing(monkeypatch, bench, 0.9)
         stopping = asyncio.create_task(bench.gateway.stop())
         await until(lambda: bench.gateway._drain.begun)
         with pytest.raises(InvalidStatus) as caught:
@@ -118,8 +126,9 @@ async def test_new_sockets_and_streams_during_the_drain_are_told_to_come_back():
         await stopping
 
 
-async def test_sockets_go_one_after_the_other_and_never_as_if_they_were_done():
-    async with in_memory(drain_seconds=0.5) as bench:
+async def test_sockets_go_one_after_the_other_and_never_as_if_they_were_done(monkeypatch):
+    async with in_memory(drain_seconds=1.5) as bench:
+        drawing(monkeypatch, bench, 0.5)
         async with bench.client() as first, bench.client() as second, bench.client() as third:
             for client in (first, second, third):
                 await client.create()

@@ -98,7 +98,8 @@ async def test_guessing_is_slowed_down_at_both_doors_together(valkey):
         for _ in range(3):
             assert (await http.get("/v1/models", headers=bearer("guess"))).status_code == 401
         answer = await http.get("/v1/models", headers=bearer("guess"))
-        assert (answer.status_code, answer.headers["retry-after"]) == (429, "20")
+        assert answer.status_code == 429
+        assert 10 < int(answer.headers["retry-after"]) <= 20
         assert await refused(bench, additional_headers=bearer("guess")) == (429, "rate_limit_exceeded")
 
 
@@ -251,7 +252,7 @@ async def test_a_revoked_principals_tokens_lose_their_sockets(valkey):
 
 async def test_a_socket_ends_with_its_credential_and_with_its_tickets(valkey):
     async with guarded(valkey) as ([bench], access):
-        key = await make_key(access, "alice", expires=int(time.time()) + 2)
+        key = await make_key(access, "alice", expires=int(time.time()) + 5)
         ticket = await ticket_of(bench, key, Origin=LISTED)
         async with (
             bench.client(additional_headers=bearer(key.text)) as by_key,

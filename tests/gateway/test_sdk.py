@@ -68,7 +68,7 @@ async def test_resume_is_a_query_of_the_handshake(bench):
 
 
 async def test_a_cut_in_mid_stream_is_bridged_by_the_sdk_itself():
-    async with in_memory(connection_seconds=1.0, session_seconds=100.0) as bench, bench.sdk() as client:
+    async with in_memory(connection_seconds=2.5, session_seconds=100.0) as bench, bench.sdk() as client:
         seen = []
 
         def on_reconnecting(_):

@@ -3,6 +3,7 @@ import io
 import json
 
 import pytest
+from gateway_bench import PATIENCE
 
 from gateway.tasks import Tasks, meanwhile
 from shared.observe import make_logger
@@ -35,7 +36,7 @@ async def test_a_step_that_fails_is_taken_again():
         taken.set()
 
     tasks.every(0.001, step, "round")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await taken.wait()
     await tasks.finish(0)
     assert json.loads(logged.getvalue().splitlines()[0])["event"] == "step_failed"

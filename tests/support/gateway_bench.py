@@ -27,7 +27,7 @@ from shared.store.contract import Append, Claim, GatewayStore, Live, WorkerInfo,
 from shared.store.memory import MemoryGatewayStore, MemoryLive, MemoryServer, MemoryWorkerStore
 from shared.store.meters import Meters
 
-PATIENCE = 10.0
+PATIENCE = 40.0
 """Seconds after which a test that waits for an event fails."""
 
 PACE = Pace(tick=0.02, silence=0.1, refresh=1.0, again=0.02, subscribe=0.5)

@@ -139,5 +139,5 @@ class Book:
         self.over.set()
 
     async def wait(self):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             await self.over.wait()
