@@ -30,7 +30,7 @@ async def up(valkey: str, free_port: int) -> AsyncIterator[Up]:
     await link.command("FLUSHALL")
     await link.close()
     async with running_up(
-        free_port, REDIS_URL=valkey, ENGINE="echo", ECHO_RATE="25", WORKERS="2", LEASE_SECONDS="1.5"
+        free_port, REDIS_URL=valkey, ENGINE="echo", ECHO_RATE="25", WORKERS="2", LEASE_SECONDS="3"
     ) as made:
         yield made
 

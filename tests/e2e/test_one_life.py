@@ -45,7 +45,8 @@ async def a_life_with_a_hand_over_and_a_resume(fleet) -> str:
 
 async def test_one_response_is_followed_through_all_tiers_by_its_id_and_its_trace(empty):
     with collecting() as collected:
-        async with watched(empty, OTEL_EXPORTER_OTLP_ENDPOINT=collected.url, ECHO_RATE="50") as fleet:
+        settings = {"ECHO_RATE": "50", "LEASE_SECONDS": "5"}  # nothing but the drain hands over
+        async with watched(empty, OTEL_EXPORTER_OTLP_ENDPOINT=collected.url, **settings) as fleet:
             response_id = await a_life_with_a_hand_over_and_a_resume(fleet)
             until(lambda: any(line["event"] == "finished" for line in one_life(fleet.workers, response_id)))
             life = one_life(fleet.members, response_id)

@@ -20,7 +20,8 @@ async def fleet(valkey: str):
     link = Link.to(valkey)
     await link.command("FLUSHALL")
     await link.close()
-    async with watched(valkey) as made:
+    # Long answers and leases: every command is a process of its own, which takes seconds to start on a busy machine.
+    async with watched(valkey, ECHO_RATE="50", LEASE_SECONDS="5") as made:
         yield made
 
 

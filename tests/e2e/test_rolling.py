@@ -25,7 +25,7 @@ CLIENTS = 40
 TOKENS = 160
 RATE = 40
 """Tokens per second, so that an answer lasts four seconds and most drains hit it."""
-STOP_SECONDS = 15.0
+STOP_SECONDS = 30.0
 """From SIGTERM to an orderly end."""
 
 

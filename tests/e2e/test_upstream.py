@@ -84,17 +84,17 @@ async def test_a_worker_that_dies_is_followed_by_another_that_asks_for_the_rest(
         asker = {"engine": "openai", "upstream": upstream.url, "upstream_resume": how, **SAID}
         made.start("first", **asker)
         await served(made, "parrot")
-        viewer = watch(made, "parrot", 100)
+        viewer = watch(made, "parrot", 200)
         await viewer.saw(20)
         await made.kill("first")
         made.start("second", **asker)
         last = await viewer.end()
-        assert last["response"]["usage"]["output_tokens"] == 100
-        assert text_of(viewer.events) == await logged(made, viewer) == expected(100).rstrip()
+        assert last["response"]["usage"]["output_tokens"] == 200
+        assert text_of(viewer.events) == await logged(made, viewer) == expected(200).rstrip()
         assert_contiguous(viewer.events)
         began, again = upstream.asked
         assert began.left.is_set()
-        assert (again.body["max_tokens"] < 100) == (how == "continue")
+        assert (again.body["max_tokens"] < 200) == (how == "continue")
 
 
 async def test_a_worker_that_is_told_to_stop_leaves_nothing_at_the_upstream(valkey):

@@ -36,7 +36,7 @@ def test_a_signal_sets_the_stop_event_and_the_exit_code_is_zero(number):
         assert child.stdout.readline() == "up\n"
         child.send_signal(number)
         assert child.stdout.readline() == "stopping\n"
-        assert child.wait(timeout=10) == 0
+        assert child.wait(timeout=40) == 0
 
 
 def test_a_second_signal_cancels_at_once():
@@ -45,7 +45,7 @@ def test_a_second_signal_cancels_at_once():
         child.terminate()
         assert child.stdout.readline() == "stopping\n"
         child.terminate()
-        assert child.wait(timeout=10) == EXIT_FORCED
+        assert child.wait(timeout=40) == EXIT_FORCED
 
 
 def test_the_same_signal_delivered_twice_is_one(monkeypatch):

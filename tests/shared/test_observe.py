@@ -106,7 +106,7 @@ def probing(*, ready=lambda: None, stale_after=30.0, registry=None):
 
 
 def ask(port, path):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=40)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -149,12 +149,12 @@ def test_other_paths_are_not_found():
 
 
 async def test_probes_answer_while_the_loop_is_blocked():
-    with probing(stale_after=0.2) as (probes, port):
+    with probing(stale_after=0.8) as (probes, port):
         pulse = asyncio.ensure_future(probes.pulse())
         assert (await asyncio.to_thread(ask, port, "/livez"))[0] == 200
-        await asyncio.sleep(0.3)  # more than stale_after: the pulse alone keeps it live
+        await asyncio.sleep(1.0)  # more than stale_after: the pulse alone keeps it live
         assert (await asyncio.to_thread(ask, port, "/livez"))[0] == 200
-        threading.Event().wait(0.3)
+        threading.Event().wait(1.0)
         assert ask(port, "/livez")[0] == 503  # asked on the loop's own thread: the loop cannot turn
         pulse.cancel()
 

@@ -252,12 +252,12 @@ async def _survives_a_worker(fleet: Watched) -> None:
     async with contextlib.AsyncExitStack() as stack:
         sockets = [await stack.enter_async_context(fleet.socket(n % 2)) for n in range(6)]
         for each in sockets:
-            await asked(each, max_output_tokens=200)
+            await asked(each, max_output_tokens=400)
         seen = await asyncio.gather(*(events(each, deltas=20) for each in sockets))
         await asyncio.to_thread(fleet.workers[0].kill)
         rest = await asyncio.gather(*(events(each) for each in sockets))
     for begun, ended in zip(seen, rest, strict=True):
-        assert len(text_of([*begun, *ended]).split()) == 200
+        assert len(text_of([*begun, *ended]).split()) == 400
 
 
 async def _reads_nothing(fleet: Watched) -> None:

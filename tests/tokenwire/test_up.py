@@ -231,7 +231,7 @@ def test_a_killed_up_takes_everything_along(short_path, free_port):
         lines = told_until(process, "^ready ")
         processes = [psutil.Process(pid) for pid in pids(lines).values()]
         process.kill()
-        _, alive = psutil.wait_procs(processes, timeout=15)
+        _, alive = psutil.wait_procs(processes, timeout=DEADLINE)
     assert alive == []
 
 

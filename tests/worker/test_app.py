@@ -52,7 +52,7 @@ class Fleet:
             engine="echo",
             name=name,
             probe_port=0,
-            **({"echo_rate": 0, "lease_seconds": 0.5, "drain_seconds": 2} | settings),
+            **({"echo_rate": 0, "lease_seconds": 5, "drain_seconds": 2} | settings),
         )
         task = asyncio.create_task(serve(made, stop, make_logger("worker", self.lines, worker=name)))
         self.tasks[name] = (task, stop)
@@ -60,7 +60,7 @@ class Fleet:
     async def stop(self, name: str) -> None:
         task, stop = self.tasks.pop(name)
         stop.set()
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, 40)
 
     async def submit(self, text: str, **changes: object) -> str:
         fields = {
@@ -85,13 +85,13 @@ class Fleet:
             followed = await self.look(response_id)
             return followed if followed.status.terminal else None
 
-        return await eventually(terminal, 20)
+        return await eventually(terminal)
 
     async def has_deltas(self, response_id: str, count: int) -> None:
         async def enough():
             return (await self.look(response_id)).last >= 4 + count
 
-        await eventually(enough, 20)
+        await eventually(enough)
 
     def events(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.lines.getvalue().splitlines()]
@@ -115,7 +115,7 @@ class Fleet:
             "tier",
             "time",
         )
-        return {name: value for name, value in (await eventually(line, 20)).items() if name not in common}
+        return {name: value for name, value in (await eventually(line)).items() if name not in common}
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ async def test_a_draining_worker_hands_over_at_once_and_the_text_goes_on(fleet: 
 async def test_a_worker_that_vanishes_is_a_pause_of_a_lease(fleet: Fleet):
     sampling = Sampling(max_tokens=400, seed=1)
     expected = await undisturbed(fleet, "a b c d e", sampling=sampling)
-    fleet.start("first", echo_rate=100)
+    fleet.start("first", echo_rate=100, lease_seconds=0.5)
     response_id = await fleet.submit("a b c d e", sampling=sampling)
     await fleet.has_deltas(response_id, 5)
     task, _ = fleet.tasks.pop("first")
@@ -182,7 +182,7 @@ async def test_a_worker_that_vanishes_is_a_pause_of_a_lease(fleet: Fleet):
     task.cancel()  # no drain: as a killed process
     with contextlib.suppress(asyncio.CancelledError):
         await task
-    fleet.start("second")
+    fleet.start("second", lease_seconds=0.5)
     followed = await fleet.ended(response_id)
 
     assert (text_of(followed), ids_of(followed)) == expected
@@ -286,12 +286,12 @@ async def test_a_drain_hands_over_what_a_step_that_hangs_has_left_and_the_worker
     log = make_logger("worker", fleet.lines, worker="stuck")
     working = asyncio.create_task(operate(EngineThread(lambda: stuck), settings, stop, log))
     response_id = await fleet.submit("a b c")
-    await asyncio.to_thread(stuck.hangs.wait, 10)
+    assert await asyncio.to_thread(stuck.hangs.wait, 40)
     await fleet.has_deltas(response_id, 1)
 
     stop.set()
     began = time.monotonic()
-    await asyncio.wait_for(working, 20)
+    await asyncio.wait_for(working, 40)
 
     assert time.monotonic() - began < 10
     fleet.start("heir", lease_seconds=60)

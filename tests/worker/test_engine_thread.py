@@ -13,7 +13,7 @@ from shared.request import Message, Sampling
 from worker.engine_thread import EngineThread
 from worker.engines.contract import Ended, EngineError, EngineInfo, Order, Piece, Stats
 
-WAIT = 10.0
+WAIT = 40.0
 
 
 def order(name, max_tokens=3):

@@ -211,7 +211,7 @@ async def test_the_task_goes_on_after_the_store_was_away(monkeypatch: pytest.Mon
     monkeypatch.setattr("worker.publisher._RETRY_SECONDS", 0)
     task = asyncio.create_task(worker.publisher.run())
     worker.engine.step([Piece(response_id, "text", (1,)), Ended(response_id, Reason.STOP)])
-    await asyncio.wait_for(worker.publisher.changed.wait(), 10)
+    await asyncio.wait_for(worker.publisher.changed.wait(), 40)
     task.cancel()
 
     assert (await rig.followed(response_id)).status is Status.COMPLETED

@@ -42,7 +42,7 @@ def test_two_that_ask_at_once_share_one(converting, monkeypatch, tmp_path):
     convert, lines = model._convert, []
 
     def slowly(*arguments):
-        assert go.wait(10)
+        assert go.wait(60)
         convert(*arguments)
 
     def say(line):
@@ -54,10 +54,10 @@ def test_two_that_ask_at_once_share_one(converting, monkeypatch, tmp_path):
     threads = [threading.Thread(target=model.small_model, args=(tmp_path, say)) for _ in range(2)]
     for thread in threads:
         thread.start()
-    assert waiting.wait(10)
+    assert waiting.wait(60)
     go.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert len(converting) == 1
     assert len([line for line in lines if "ready" in line]) == 1
 
