@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway_logs import RESPONSE_ID, LogWriter
 
 from shared.log import CLOSING, Kind, Reason, unescape
-from tokenwire.audit.checker import History
+from tokenwire.audit.history import History
 from tokenwire.audit.transcript import (
     CLOSING_TYPES,
     DELTA,

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tokenwire.audit.asks import Load
 from tokenwire.audit.crowds import Plan
 from tokenwire.audit.evidence import Evidence
 from tokenwire.audit.findings import Promise, Rules, Violation
 from tokenwire.audit.fleet import AuditFleet, FleetShape
 from tokenwire.audit.report import Outcome
 from tokenwire.audit.run import Audit, Say
-from tokenwire.audit.schedule import Fault, Load, Strike
+from tokenwire.audit.schedule import Fault, Strike
 from tokenwire.audit.sites import Clustered, Sentinelled, Single, Site, evicts
 from tokenwire.errors import REFUSED
 from tokenwire.plan import Process

@@ -2,47 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from shared.log import PROLOGUE, STATUS_OF, Entry, Kind, Reason, Status, unescape
+from tokenwire.audit.asks import Doing
 from tokenwire.audit.findings import Promise, Rules, Violation
-from tokenwire.audit.schedule import Doing
+from tokenwire.audit.history import History, told_lost
 from tokenwire.audit.transcript import DELTA, PROLOGUE_TYPES, TEXT_DONE, Seen, Viewing
+from tokenwire.audit.undisturbed import MARK, undisturbed
 
-_MARK = re.compile(r"\[([0-9a-f]{4}):(\d+)@([^\]\s]+)\] ")
 _TERMINAL_OF = {
     Status.COMPLETED: "response.completed",
     Status.INCOMPLETE: "response.incomplete",
     Status.CANCELLED: "response.incomplete",
     Status.FAILED: "response.failed",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """All that is known of one response."""
-
-    response_id: str
-    viewings: Sequence[Viewing]
-    log: Sequence[Entry] | None
-    """None if the store cannot be asked: then the viewers are compared with each other."""
-
-    @property
-    def ending(self) -> Entry | None:
-        """The log's ending."""
-        return self.log[-1] if self.log and self.log[-1].kind is Kind.ENDED else None
-
-    @property
-    def handed(self) -> bool:
-        """Whether more than one worker wrote it."""
-        return any(entry.kind is Kind.HANDED for entry in self.log or ())
-
-    @property
-    def text(self) -> str:
-        """The log's text."""
-        return unescape("".join(entry.text for entry in self.log or ()))
 
 
 def check(history: History, rules: Rules) -> list[Violation]:
@@ -63,14 +37,9 @@ def check(history: History, rules: Rules) -> list[Violation]:
             return found  # nothing is left, and everybody knows
         found += _log_shape(history)
         found += _compared(history, rules)
-        found += _undisturbed(history, rules)
+        found += undisturbed(history, rules)
         found += _ending_right(history, rules)
     return found
-
-
-def told_lost(viewing: Viewing) -> bool:
-    """Say whether a viewer was told that what it had seen is lost."""
-    return viewing.over == "lost"
 
 
 # ---- what one viewer saw ----
@@ -126,7 +95,7 @@ def _resumes(history: History, viewing: Viewing, rules: Rules) -> Iterator[Viola
 def _own_words(history: History, viewing: Viewing) -> Iterator[Violation]:
     """Find words that one who was told of a loss should never have seen: not those that follow on its own."""
     text = "".join(seen.text for seen in viewing.seen if seen.type == DELTA)
-    marks = [(mark[1], int(mark[2])) for mark in _MARK.finditer(text)]
+    marks = [(mark[1], int(mark[2])) for mark in MARK.finditer(text)]
     right = [(history.response_id[-4:], n) for n in range(len(marks))]
     if marks and marks != right:
         wrong = next(mark for mark, due in zip(marks, right, strict=True) if mark != due)
@@ -227,82 +196,6 @@ def _difference(log: dict[int, Entry], seen: Seen) -> str:
     if last is not None and last.epoch != seen.epoch:
         return f"{seen.number} came under epoch {seen.epoch}, the log has it under {last.epoch}"
     return ""
-
-
-# ---- an undisturbed run ----
-
-
-def _undisturbed(history: History, rules: Rules) -> Iterator[Violation]:
-    """Compare with what the engine's rule says: it is deterministic, however often it was disturbed."""
-    if not rules.exact or not history.viewings:
-        return
-    promise = Promise.PAUSE if history.handed else Promise.SAME_TEXT
-    ids = [token for entry in history.log or () for token in entry.ids]
-    if ids != list(range(len(ids))):
-        detail = f"{len(ids)} ids, the first wrong one at {_first_wrong(ids)}"
-        yield Violation(promise, "not what an undisturbed run says", history.response_id, detail)
-    if rules.mark:
-        yield from _marks(history, promise, len(ids))
-    else:
-        expected, _ = spoken(history.viewings[0], len(ids))
-        if history.text != expected:
-            detail = f"{history.text[-60:]!r} instead of {expected[-60:]!r}"
-            yield Violation(promise, "not what an undisturbed run says", history.response_id, detail)
-
-
-def _first_wrong(ids: Sequence[int]) -> int:
-    return next(n for n, token in enumerate(ids) if token != n)
-
-
-def _marks(history: History, promise: Promise, count: int) -> Iterator[Violation]:
-    """Find tokens that name another response, position or writer than their place in the log."""
-    owners = {e.epoch: e.owner for e in history.log or () if e.kind in (Kind.STARTED, Kind.HANDED)}
-    position = 0
-    for entry in history.log or ():
-        text = unescape(entry.text)
-        marks = list(_MARK.finditer(text))
-        if "".join(mark[0] for mark in marks) != text:
-            yield Violation(promise, "not what an undisturbed run says", history.response_id, text[:60])
-        for tail, number, owner in (mark.groups() for mark in marks):
-            if tail != history.response_id[-4:]:
-                yield Violation(Promise.SAME_TEXT, "foreign token", history.response_id, f"of ..{tail}")
-            if owner != owners.get(entry.epoch):
-                detail = f"{owner} wrote {number} under the epoch of {owners.get(entry.epoch, 'nobody')}"
-                yield Violation(Promise.NO_ZOMBIE, "zombie write", history.response_id, detail)
-            if int(number) != position:
-                detail = f"position {number} where {position} was due"
-                yield Violation(promise, "not what an undisturbed run says", history.response_id, detail)
-            position += 1
-    if position != count:
-        detail = f"{position} tokens of text for {count} ids"
-        yield Violation(promise, "not what an undisturbed run says", history.response_id, detail)
-
-
-def spoken(viewing: Viewing, tokens: int) -> tuple[str, bool]:
-    """Return what the echo engine says in so many tokens, and whether a stop string ended it.
-
-    Its rule: the prompt's words again and again, each with its white space, until a stop string begins.
-    What may be the beginning of a stop string is held back until more is known or the end has come.
-    """
-    vocabulary = [w if w[-1].isspace() else w + " " for w in re.findall(r"\S+\s*", viewing.prompt)]
-    text = "".join(vocabulary[n % len(vocabulary)] for n in range(tokens))
-    found = [(at + len(stop), at) for stop in viewing.stop_strings if (at := text.find(stop)) >= 0]
-    if found:
-        return text[: min(found)[1]], True  # the one complete first
-    if tokens >= viewing.max_tokens:
-        return text, False
-    return text[: len(text) - _held_back(text, viewing.stop_strings)], False
-
-
-def _held_back(text: str, stop_strings: Sequence[str]) -> int:
-    """Return how many characters at the end may begin a stop string."""
-    longest = 0
-    for stop in stop_strings:
-        for size in range(min(len(stop) - 1, len(text)), longest, -1):
-            if text.endswith(stop[:size]):
-                longest = size
-                break
-    return longest
 
 
 # ---- the ending ----

@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from tokenwire.audit.asks import Ask, Doing
 from tokenwire.audit.events import Event, Problem, Response, create, ending_of
-from tokenwire.audit.schedule import Ask, Doing
 from tokenwire.audit.transcript import DELTA, TERMINAL_TYPES, Refusal, Seen, Stay, Stop, Viewing
 from tokenwire.audit.websocket import Address, RefusedHandshake, Socket, dial
 

@@ -14,13 +14,14 @@ from pathlib import Path
 from shared.lifecycle import run
 from shared.settings import read
 from tokenwire.audit.acts import perform
+from tokenwire.audit.asks import Load
 from tokenwire.audit.crowds import Plan
 from tokenwire.audit.findings import Rules
 from tokenwire.audit.fleet import AuditFleet, FleetShape
 from tokenwire.audit.model import compare
 from tokenwire.audit.report import Outcome, as_json, render
 from tokenwire.audit.run import Audit, Say
-from tokenwire.audit.schedule import FLEET_FAULTS, SERVER_FAULTS, Fault, Load, Shape, strikes
+from tokenwire.audit.schedule import FLEET_FAULTS, SERVER_FAULTS, Fault, Shape, strikes
 from tokenwire.audit.settings import AuditSettings
 from tokenwire.errors import CommandError
 from tokenwire.options import add_options, environ_with

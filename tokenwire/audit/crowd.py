@@ -13,8 +13,8 @@ from typing import BinaryIO
 import msgspec
 import uvloop
 
+from tokenwire.audit.asks import Load, asks, burst, poison
 from tokenwire.audit.client import Desk, Viewer
-from tokenwire.audit.schedule import Load, asks, burst, poison
 from tokenwire.audit.transcript import Stall, Viewing
 from tokenwire.audit.websocket import Address
 

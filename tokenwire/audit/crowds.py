@@ -16,8 +16,9 @@ from pathlib import Path
 import msgspec
 
 from tokenwire import tether
+from tokenwire.audit.asks import Load
 from tokenwire.audit.crowd import Orders, Progress, Word
-from tokenwire.audit.schedule import Load, Strike
+from tokenwire.audit.schedule import Strike
 from tokenwire.audit.transcript import Stall
 from tokenwire.errors import FAILED, CommandError
 

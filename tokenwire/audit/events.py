@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tokenwire.audit.schedule import Ask
+from tokenwire.audit.asks import Ask
 from tokenwire.audit.transcript import Ending
 
 

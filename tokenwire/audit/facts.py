@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from shared.log import Entry, Kind, Reason
-from tokenwire.audit.checker import History, told_lost
-from tokenwire.audit.schedule import Doing, Fault
+from tokenwire.audit.asks import Doing
+from tokenwire.audit.history import History, told_lost
+from tokenwire.audit.schedule import Fault
 from tokenwire.audit.transcript import DELTA, Viewing
 
 _SILENT = 0.25

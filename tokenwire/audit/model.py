@@ -15,13 +15,14 @@ from pathlib import Path
 
 from shared.log import Entry, Kind, Reason, unescape
 from tokenwire.audit.aftermath import Remains
+from tokenwire.audit.asks import QUESTIONS, Load
 from tokenwire.audit.crowd import Word
 from tokenwire.audit.crowds import Crowds, Plan
 from tokenwire.audit.findings import Promise, Rules, Violation
 from tokenwire.audit.fleet import AuditFleet, FleetShape
 from tokenwire.audit.report import Outcome
 from tokenwire.audit.run import Audit, Say
-from tokenwire.audit.schedule import QUESTIONS, Fault, Load, Strike
+from tokenwire.audit.schedule import Fault, Strike
 from tokenwire.audit.transcript import Shelf
 
 _TOKENS = 96

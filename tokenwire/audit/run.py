@@ -12,17 +12,18 @@ from shared.log import Entry, Kind
 from shared.store.call import ServerError
 from shared.store.contract import StoreUnavailable
 from tokenwire.audit.aftermath import Remains, WorkerLogs, claimed_unstarted, unrested
-from tokenwire.audit.checker import History, check
+from tokenwire.audit.checker import check
 from tokenwire.audit.crowd import Stalls, Word
 from tokenwire.audit.crowds import CROWDS, Crowds, Plan
-from tokenwire.audit.evidence import Whole
 from tokenwire.audit.facts import Fact, Struck, fact
 from tokenwire.audit.findings import Promise, Rules, Violation
 from tokenwire.audit.fleet import POISONED, AuditFleet
+from tokenwire.audit.history import History
 from tokenwire.audit.report import Outcome
 from tokenwire.audit.schedule import CLIENT_FAULTS, Fault, Strike
 from tokenwire.audit.transcript import Shelf, Viewing
 from tokenwire.audit.waits import Waits
+from tokenwire.audit.whole import Whole
 from tokenwire.plan import Role
 
 Say = Callable[[str], None]

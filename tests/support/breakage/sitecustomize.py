@@ -185,35 +185,35 @@ def quick_clients(module):
 
 
 def many_poisons(module):
-    quick_clients(module)
     module._EVERY[module.Fault.POISON] = 3.0
 
 
 CLAIM_ENTRY = """redis.call('XADD', LOG, 'NOMKSTREAM', epoch .. '-' .. int(upto),
   'k', kind, 'at', int(now), 'w', worker, 'x', marked)"""
+ASKS = "tokenwire.audit.asks"
 SCHEDULE = "tokenwire.audit.schedule"
 SCRIPTS = "shared.store.scripts"
 
 BREAKAGES = {
     "claimed entry": {
         SCRIPTS: script("claim", CLAIM_ENTRY, f"if kind == 's' then {CLAIM_ENTRY} end"),
-        SCHEDULE: quick_clients,
+        ASKS: quick_clients,
     },
-    "duplicate drop": {"gateway.follower": no_duplicate_drop, SCHEDULE: quick_clients},
-    "gap repair": {"gateway.follower": no_gap_repair, SCHEDULE: quick_clients},
+    "duplicate drop": {"gateway.follower": no_duplicate_drop, ASKS: quick_clients},
+    "gap repair": {"gateway.follower": no_gap_repair, ASKS: quick_clients},
     "cursor epoch": {
         SCRIPTS: script("follow", "local cursor = tonumber(ARGV[6])", "local cursor = nil"),
         "gateway.follower": no_lineage,
     },
-    "ending re-check": {"gateway.hub": no_recheck, SCHEDULE: quick_clients},
-    "merge numbering": {"gateway.render": no_merge_numbers, SCHEDULE: slow_readers},
-    "restart code": {"gateway.session": closes_as_done, SCHEDULE: quick_clients},
-    "any gateway": {"shared.store.gateway": only_its_own, SCHEDULE: quick_clients},
-    "usage": {"gateway.response": no_usage, SCHEDULE: quick_clients},
-    "retry time": {"gateway.models": no_retry_time, SCHEDULE: quick_clients},
-    "held-back state": {"worker.sequence": no_held_back, SCHEDULE: quick_clients},
-    "tail repair": {"worker.journal": no_tail_repair, SCHEDULE: quick_clients},
-    "drain": {"worker.intake": no_drain, SCHEDULE: quick_clients},
+    "ending re-check": {"gateway.hub": no_recheck, ASKS: quick_clients},
+    "merge numbering": {"gateway.render": no_merge_numbers, ASKS: slow_readers},
+    "restart code": {"gateway.session": closes_as_done, ASKS: quick_clients},
+    "any gateway": {"shared.store.gateway": only_its_own, ASKS: quick_clients},
+    "usage": {"gateway.response": no_usage, ASKS: quick_clients},
+    "retry time": {"gateway.models": no_retry_time, ASKS: quick_clients},
+    "held-back state": {"worker.sequence": no_held_back, ASKS: quick_clients},
+    "tail repair": {"worker.journal": no_tail_repair, ASKS: quick_clients},
+    "drain": {"worker.intake": no_drain, ASKS: quick_clients},
     "orphan rule": {
         SCRIPTS: scripts(
             ("claim", "renew", "expire"),
@@ -223,17 +223,18 @@ BREAKAGES = {
     },
     "suspect rule": {
         SCRIPTS: script("claim", "if attempts > 0 and ARGV[5] ~= '1'", "if false"),
+        ASKS: quick_clients,
         SCHEDULE: many_poisons,
     },
     "bound": {
         SCRIPTS: script("submit", "if waiting >= tonumber(ARGV[4]) then", "if false then"),
-        SCHEDULE: quick_clients,
+        ASKS: quick_clients,
     },
     "expiry": {
         SCRIPTS: scripts(
             ("submit", "renew", "finish", "cancel"), "redis.call('PEXPIRE', key", "redis.call('EXISTS', key"
         ),
-        SCHEDULE: quick_clients,
+        ASKS: quick_clients,
     },
 }
 if os.environ.get("BREAKAGE"):

@@ -7,9 +7,11 @@ from gateway_logs import LogWriter
 from histories import history_of, log_of, mark, seen_of, viewing_of
 
 from shared.log import Entry, Kind, Reason, escape
-from tokenwire.audit.checker import History, check, spoken
+from tokenwire.audit.checker import check
 from tokenwire.audit.findings import Promise, Rules
+from tokenwire.audit.history import History
 from tokenwire.audit.transcript import DELTA, Ending, Seen, Stop
+from tokenwire.audit.undisturbed import spoken
 
 RULES = Rules()
 

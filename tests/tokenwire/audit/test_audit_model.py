@@ -6,10 +6,10 @@ import msgspec
 from histories import log_of, mark
 
 from shared.log import Reason
+from tokenwire.audit.asks import QUESTIONS, Doing, Load, asks, question_of
 from tokenwire.audit.events import create
 from tokenwire.audit.findings import Promise
 from tokenwire.audit.model import Answer, different
-from tokenwire.audit.schedule import QUESTIONS, Doing, Load, asks, question_of
 
 CLIENTS = [*range(5), *range(1000, 1005)]
 """As the two client processes number them."""

@@ -5,12 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from tokenwire.audit.asks import Load
 from tokenwire.audit.crowds import Plan
 from tokenwire.audit.facts import Struck
 from tokenwire.audit.findings import Promise, Rules
 from tokenwire.audit.report import Outcome
 from tokenwire.audit.run import Audit, _asked_twice, _crashes
-from tokenwire.audit.schedule import Fault, Load, Strike
+from tokenwire.audit.schedule import Fault, Strike
 from tokenwire.audit.transcript import Viewing
 from tokenwire.errors import CommandError
 

@@ -1,0 +1,39 @@
+"""All that is known of one response: what its viewers saw, and its log; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shared.log import Entry, Kind, unescape
+from tokenwire.audit.transcript import Viewing
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All that is known of one response."""
+
+    response_id: str
+    viewings: Sequence[Viewing]
+    log: Sequence[Entry] | None
+    """None if the store cannot be asked: then the viewers are compared with each other."""
+
+    @property
+    def ending(self) -> Entry | None:
+        """The log's ending."""
+        return self.log[-1] if self.log and self.log[-1].kind is Kind.ENDED else None
+
+    @property
+    def handed(self) -> bool:
+        """Whether more than one worker wrote it."""
+        return any(entry.kind is Kind.HANDED for entry in self.log or ())
+
+    @property
+    def text(self) -> str:
+        """The log's text."""
+        return unescape("".join(entry.text for entry in self.log or ()))
+
+
+def told_lost(viewing: Viewing) -> bool:
+    """Say whether a viewer was told that what it had seen is lost."""
+    return viewing.over == "lost"
