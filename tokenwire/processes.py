@@ -8,15 +8,14 @@ import signal
 import time
 from asyncio.subprocess import DEVNULL
 from asyncio.subprocess import Process as Running
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from tokenwire import tether
 from tokenwire.errors import FAILED, REFUSED, CommandError
 from tokenwire.plan import Process, Role, last_words, pause
-
-Say = Callable[[str], None]
+from tokenwire.readiness import Say
 
 
 class Member:

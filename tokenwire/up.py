@@ -22,8 +22,8 @@ from tokenwire.errors import CommandError
 from tokenwire.model import prepare_small_model
 from tokenwire.options import add_options, environ_with
 from tokenwire.plan import Process, Role
-from tokenwire.processes import Fleet, Say
-from tokenwire.readiness import answers_ready, first_token, named_server_listens
+from tokenwire.processes import Fleet
+from tokenwire.readiness import Say, answers_ready, first_token, named_server_listens
 from tokenwire.settings import UpSettings
 from tokenwire.valkey import answers, command, find_program
 

@@ -13,13 +13,17 @@ from tokenwire.audit.asks import Load
 from tokenwire.audit.crowds import Plan
 from tokenwire.audit.evidence import Evidence
 from tokenwire.audit.findings import Promise, Rules, Violation
-from tokenwire.audit.fleet import AuditFleet, FleetShape
+from tokenwire.audit.fleet import AuditFleet
+from tokenwire.audit.fleet_shape import FleetShape
+from tokenwire.audit.one_server import Single, evicts
 from tokenwire.audit.report import Outcome
-from tokenwire.audit.run import Audit, Say
+from tokenwire.audit.run import Audit
 from tokenwire.audit.schedule import Fault, Strike
-from tokenwire.audit.sites import Clustered, Sentinelled, Single, Site, evicts
+from tokenwire.audit.several_servers import Clustered, Sentinelled
+from tokenwire.audit.site import Site
 from tokenwire.errors import REFUSED
 from tokenwire.plan import Process
+from tokenwire.readiness import Say
 
 CLIENTS = 80
 """Clients at once, at most."""

@@ -3,61 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
 
 from tokenwire.audit.asks import Ask, Doing
+from tokenwire.audit.desk import Desk
 from tokenwire.audit.events import Event, Problem, Response, create, ending_of
+from tokenwire.audit.route import Route
 from tokenwire.audit.transcript import DELTA, TERMINAL_TYPES, Refusal, Seen, Stay, Stop, Viewing
-from tokenwire.audit.websocket import Address, RefusedHandshake, Socket, dial
+from tokenwire.audit.websocket import RefusedHandshake, Socket, dial
 
 SILENCE = 8.0
 """Seconds without an event after which a client connects elsewhere: its gateway may be frozen."""
 _PATIENCE = 12
 """Times a refused create is asked again."""
 _SIP_SECONDS = 2.0
-_RESTART_CODES = (1001, 1012)
-_TRY_LATER = 1013
 _FATAL = frozenset({"resume_unavailable", "response_not_found", "starting_after_out_of_range"})
-
-
-class Desk:
-    """What all viewers of a process share."""
-
-    def __init__(
-        self, gateways: Sequence[Address], draw: random.Random, put: Callable[[Viewing], None]
-    ) -> None:
-        self.gateways = gateways
-        self.draw = draw
-        self.put = put
-        self.closing = False
-        """No new response is asked for."""
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.asked = self.ended = self.sockets = self.refused = self.seen = self.stops = 0
-        self.decode = msgspec.json.Decoder(Event).decode
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a task of a viewer; one that fails ends the process with what happened."""
-        task = asyncio.get_running_loop().create_task(work)
-        self.tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def other(self, than: int) -> int:
-        """Choose a gateway, another one than ``than`` if there is one."""
-        others = [n for n in range(len(self.gateways)) if n != than]
-        return self.draw.choice(others) if others else than
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self.tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": "a viewer failed", "exception": task.exception(), "task": task}
-            )
 
 
 class Viewer:
@@ -78,12 +41,10 @@ class Viewer:
         )
         self._desk = desk
         self._ask = ask
-        self._gateway = desk.other(gateway) if gateway >= 0 else desk.draw.randrange(len(desk.gateways))
+        self._route = Route(desk, gateway)
         self._marks = list(ask.marks) if viewer == 0 and ask.doing not in (Doing.PLAIN, Doing.WATCH) else []
         self._wake = asyncio.Event()
         self._heard = 0.0
-        self._failures = 0
-        self._again = 0.0
         self._watched = False
 
     async def run(self, *, once: bool = False) -> None:
@@ -91,7 +52,7 @@ class Viewer:
         viewing = self.viewing
         try:
             while not viewing.over:
-                await asyncio.sleep(self._again)
+                await asyncio.sleep(self._route.pause)
                 await self._visit()
                 if (
                     not viewing.response_id
@@ -110,7 +71,7 @@ class Viewer:
         began = time.time()
         try:
             socket = await dial(
-                self._desk.gateways[self._gateway],
+                self._desk.gateways[self._route.gateway],
                 self._query(),
                 self._received,
                 slow=self._ask.doing is Doing.SLOW,
@@ -119,15 +80,15 @@ class Viewer:
             self._was_refused_a_socket(refusal, began)
             return
         except (OSError, TimeoutError):
-            self._try_elsewhere()
+            self._route.was_not_reached()
             return
-        self._failures, self._again = 0, 0.0
+        self._route.was_reached()
         await self._stay(socket)
 
     async def _stay(self, socket: Socket) -> None:
         viewing = self.viewing
         after = self._cursor if viewing.response_id else -2
-        stay = Stay(self._gateway, time.time(), after)
+        stay = Stay(self._route.gateway, time.time(), after)
         viewing.stays.append(stay)
         self._desk.sockets += 1
         socket.on_end = self._wake.set
@@ -144,7 +105,7 @@ class Viewer:
         if socket.ended.is_set() and not stay.by_client:
             stay.code = socket.code
         if socket.ended.is_set():
-            self._after_close(socket.code)
+            self._route.was_closed(socket.code)
         elif self.viewing.over and self.viewing.over != "left":
             socket.close()
         else:
@@ -186,7 +147,7 @@ class Viewer:
         """Wait for the end of the response or of the socket, and act when it is time."""
         viewing = self.viewing
         while not viewing.over and not socket.ended.is_set() and not stay.by_client:
-            if viewing.refusals and self._again:
+            if viewing.refusals and self._route.pause:
                 return
             if self._marks and len(viewing.seen) >= self._marks[0]:
                 self._marks.pop(0)
@@ -196,7 +157,7 @@ class Viewer:
             left = self._heard + SILENCE - time.time()
             if left <= 0:
                 stay.by_client = True
-                self._gateway = self._desk.other(self._gateway)
+                self._route.leave(self._route.pause)
                 return
             try:
                 async with asyncio.timeout(left):
@@ -208,8 +169,7 @@ class Viewer:
         match self._ask.doing:
             case Doing.RELOAD:
                 stay.by_client = True
-                self._gateway = self._desk.other(self._gateway)
-                self._again = self._ask.pause
+                self._route.leave(self._ask.pause)
                 socket.abort()
             case Doing.STOP:
                 self._stop(socket)
@@ -269,7 +229,7 @@ class Viewer:
     async def _watch_too(self) -> None:
         """Come as a second viewer, some time after the first."""
         await asyncio.sleep(self._ask.pause)
-        await Viewer(self._desk, self._ask, 1, self.viewing.response_id, self._gateway).run()
+        await Viewer(self._desk, self._ask, 1, self.viewing.response_id, self._route.gateway).run()
 
     def _was_refused(self, event: Event, now: float) -> None:
         viewing = self.viewing
@@ -287,13 +247,12 @@ class Viewer:
         retry = refusal.headers.get("retry-after")
         code = f"HTTP {refusal.status}"
         self._refused(time.time(), began, code, refusal.status, None if retry is None else float(retry))
-        self._gateway = self._desk.other(self._gateway)
-        self._again = min(self._again, 0.3)
+        self._route.leave(min(self._route.pause, 0.3))
 
     def _refused(self, now: float, began: float, code: str, status: int, retry: float | None) -> None:
         self.viewing.refusals.append(Refusal(now, now - began, code, status, retry))
         self._desk.refused += 1
-        self._again = min(retry or 1.0, 3.0) * self._desk.draw.uniform(0.8, 1.2)
+        self._route.was_refused(retry)
 
     # ---- stopping, leaving, moving on ----
 
@@ -307,9 +266,9 @@ class Viewer:
         self._desk.stops += 1
         if self._ask.how == "same":
             said = socket.send(cancel)
-            self.viewing.stops.append(Stop(time.time(), "same", self._gateway, said))
+            self.viewing.stops.append(Stop(time.time(), "same", self._route.gateway, said))
             return
-        there = self._gateway if self._ask.how == "socket" else self._desk.other(self._gateway)
+        there = self._route.gateway if self._ask.how == "socket" else self._desk.other(self._route.gateway)
         self._desk.spawn(self._stop_from(there, cancel))
 
     async def _stop_from(self, gateway: int, cancel: bytes) -> None:
@@ -331,18 +290,3 @@ class Viewer:
         if not viewing.over:
             viewing.over, viewing.over_at = how, time.time()
             self._desk.ended += how == "ended" and viewing.viewer == 0
-
-    def _after_close(self, code: int) -> None:
-        """Choose where to go next, by what the server said."""
-        self._gateway = self._desk.other(self._gateway)
-        if code == _TRY_LATER:
-            self._again = self._desk.draw.uniform(0.3, 1.0)
-        elif code in _RESTART_CODES:
-            self._again = self._desk.draw.uniform(0.0, 0.1)
-        else:
-            self._again = max(self._again, self._desk.draw.uniform(0.0, 0.3))
-
-    def _try_elsewhere(self) -> None:
-        self._gateway = self._desk.other(self._gateway)
-        self._failures += 1
-        self._again = self._desk.draw.uniform(0.0, min(2.0, 0.1 * 2**self._failures))

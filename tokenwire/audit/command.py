@@ -17,15 +17,17 @@ from tokenwire.audit.acts import perform
 from tokenwire.audit.asks import Load
 from tokenwire.audit.crowds import Plan
 from tokenwire.audit.findings import Rules
-from tokenwire.audit.fleet import AuditFleet, FleetShape
+from tokenwire.audit.fleet import AuditFleet
+from tokenwire.audit.fleet_shape import FleetShape
 from tokenwire.audit.model import compare
 from tokenwire.audit.report import Outcome, as_json, render
-from tokenwire.audit.run import Audit, Say
+from tokenwire.audit.run import Audit
 from tokenwire.audit.schedule import FLEET_FAULTS, SERVER_FAULTS, Fault, Shape, strikes
 from tokenwire.audit.settings import AuditSettings
 from tokenwire.errors import CommandError
 from tokenwire.options import add_options, environ_with
 from tokenwire.plan import Role
+from tokenwire.readiness import Say
 
 _SHORT = 60.0
 """Below so many seconds strikes follow each other faster and clients do not pause."""

@@ -14,7 +14,8 @@ import msgspec
 import uvloop
 
 from tokenwire.audit.asks import Load, asks, burst, poison
-from tokenwire.audit.client import Desk, Viewer
+from tokenwire.audit.client import Viewer
+from tokenwire.audit.desk import Desk
 from tokenwire.audit.transcript import Stall, Viewing
 from tokenwire.audit.websocket import Address
 

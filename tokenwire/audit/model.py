@@ -19,11 +19,13 @@ from tokenwire.audit.asks import QUESTIONS, Load
 from tokenwire.audit.crowd import Word
 from tokenwire.audit.crowds import Crowds, Plan
 from tokenwire.audit.findings import Promise, Rules, Violation
-from tokenwire.audit.fleet import AuditFleet, FleetShape
+from tokenwire.audit.fleet import AuditFleet
+from tokenwire.audit.fleet_shape import FleetShape
 from tokenwire.audit.report import Outcome
-from tokenwire.audit.run import Audit, Say
+from tokenwire.audit.run import Audit
 from tokenwire.audit.schedule import Fault, Strike
 from tokenwire.audit.transcript import Shelf
+from tokenwire.readiness import Say
 
 _TOKENS = 96
 _PATIENCE = 420.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
@@ -17,16 +17,16 @@ from tokenwire.audit.crowd import Stalls, Word
 from tokenwire.audit.crowds import CROWDS, Crowds, Plan
 from tokenwire.audit.facts import Fact, Struck, fact
 from tokenwire.audit.findings import Promise, Rules, Violation
-from tokenwire.audit.fleet import POISONED, AuditFleet
+from tokenwire.audit.fleet import AuditFleet
 from tokenwire.audit.history import History
+from tokenwire.audit.member import POISONED
 from tokenwire.audit.report import Outcome
 from tokenwire.audit.schedule import CLIENT_FAULTS, Fault, Strike
 from tokenwire.audit.transcript import Shelf, Viewing
 from tokenwire.audit.waits import Waits
 from tokenwire.audit.whole import Whole
 from tokenwire.plan import Role
-
-Say = Callable[[str], None]
+from tokenwire.readiness import Say
 
 _FINISH_SECONDS = 45.0
 _REST_SECONDS = 30.0

@@ -7,10 +7,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from tokenwire.monitoring.delivery import DELIVERY
+from tokenwire.monitoring.gateways import GATEWAYS
 from tokenwire.monitoring.overview import OVERVIEW
 from tokenwire.monitoring.panels import Dashboard, render
 from tokenwire.monitoring.slo import rules
-from tokenwire.monitoring.tiers import DELIVERY, GATEWAYS, WORKERS
+from tokenwire.monitoring.workers import WORKERS
 
 DASHBOARDS: tuple[Dashboard, ...] = (OVERVIEW, GATEWAYS, WORKERS, DELIVERY)
 

@@ -6,7 +6,7 @@ import pytest
 
 from tokenwire.audit.command import roots_of
 from tokenwire.audit.findings import Rules
-from tokenwire.audit.fleet import AuditFleet, FleetShape
+from tokenwire.audit.fleet_shape import FleetShape
 from tokenwire.audit.settings import AuditSettings
 from tokenwire.errors import CommandError
 from tokenwire.plan import Role
@@ -14,11 +14,11 @@ from tokenwire.plan import Role
 ROOT = Path(__file__).parents[3]
 
 
-def test_a_tier_is_run_from_the_checkout_that_is_named_and_the_other_from_this_one(tmp_path: Path):
+def test_a_tier_is_run_from_the_checkout_that_is_named_and_the_other_from_this_one():
     roots = roots_of(AuditSettings(gateway_root=ROOT))
     shape = FleetShape(2, 2, Rules(lease=3.0, slots=4, mark=True), {}, roots=roots)
 
-    processes = AuditFleet(shape, tmp_path, lambda _line: None)._plan(range(1, 7))
+    processes = shape.planned("unix:///nowhere", 1)
 
     paths = {(each.role, each.environ.get("PYTHONPATH")) for each in processes}
     assert paths == {(Role.GATEWAY, str(ROOT)), (Role.WORKER, None)}
