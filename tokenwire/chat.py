@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 from shared.lifecycle import run
 from shared.settings import read
 from tokenwire.client import Stream, StreamError, Unreachable, stream
+from tokenwire.client.wire import headers
 from tokenwire.errors import FAILED, CommandError
 from tokenwire.options import add_options, environ_with
 from tokenwire.settings import ChatSettings
@@ -43,7 +44,11 @@ async def chat(settings: ChatSettings, prompt: str, stop: asyncio.Event, patienc
     there is no answer.
     """
     try:
-        model = settings.model or await asyncio.to_thread(_first_model, settings)
+        shown = headers(settings.key)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    try:
+        model = settings.model or await asyncio.to_thread(_first_model, settings, shown)
     except OSError as error:
         raise CommandError(_nothing_answers(settings, str(error)), FAILED) from None
     answer = stream(
@@ -70,9 +75,9 @@ def _nothing_answers(settings: ChatSettings, why: str) -> str:
     )
 
 
-def _first_model(settings: ChatSettings) -> str:
+def _first_model(settings: ChatSettings, shown: Mapping[str, str]) -> str:
     request = Request(  # noqa: S310 - the scheme was checked
-        f"{settings.url.rstrip('/')}/v1/models", headers={"Authorization": f"Bearer {settings.key}"}
+        f"{settings.url.rstrip('/')}/v1/models", headers=dict(shown)
     )
     try:
         with urlopen(request, timeout=10) as answer:  # noqa: S310 - the scheme was checked

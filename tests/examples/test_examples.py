@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,6 +85,20 @@ def test_every_example_is_in_the_readme_and_run_here():
 def test_the_python_package(stack):
     done = run([sys.executable, str(EXAMPLES / "openai_sdk.py"), PROMPT], stack.url)
     assert done.stdout == echoed(PROMPT, 200) + "\n"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/protocol.md"])
+def test_the_lines_of_a_page_run_as_they_stand(stack, page):
+    (block,) = re.findall(
+        r"^( *)```python\n(.*?)^\1```", (EXAMPLES.parent / page).read_text(), re.DOTALL | re.MULTILINE
+    )
+    lines = textwrap.dedent(block[1]).replace("http://127.0.0.1:8080", stack.url)
+    lines, asked = re.subn(
+        r"(?:, max_output_tokens=\d+)?\)(?=[:\n])", ", max_output_tokens=20)", lines, count=1
+    )
+    assert asked  # for a short answer: they have no bound, or a long one
+    (prompt,) = re.findall(r'stream\("([^"]+)"', lines)
+    assert run([sys.executable, "-c", lines], stack.url).stdout.startswith(echoed(prompt, 20))
 
 
 async def test_the_client_that_comes_back(stack):

@@ -136,6 +136,11 @@ async def test_a_refused_key_is_told_with_what_to_do():
             await chat(settings, "hello", asyncio.Event())
 
 
+async def test_a_key_that_cannot_stand_in_a_header_is_told():
+    with pytest.raises(CommandError, match="line end"):
+        await chat(ChatSettings(url="http://127.0.0.1:1", key="tw_1\n"), "hello", asyncio.Event())
+
+
 async def test_a_reader_that_goes_away_as_head_does_is_no_fault():
     async def handle(connection):
         await connection.recv()

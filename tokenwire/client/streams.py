@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.sync.client import connect as connect_sync
 
 from tokenwire.client.machine import CEILING, Dial, Effect, Fail, Finish, Machine, Piece, Send
-from tokenwire.client.wire import Message, is_local, read, socket_url
+from tokenwire.client.wire import Message, headers, is_local, read, socket_url
 
 QUIET_SECONDS = 30.0
 """A socket that is silent for so long in mid-answer is replaced."""
@@ -45,7 +45,7 @@ def stream(  # noqa: PLR0913 - each is an option of its own
     text goes on where it was; ``patience`` is how many seconds that may fail in a row.
 
     Iterating raises Refused, Failed, Lost or Unreachable (all are StreamError).  Raises ValueError if
-    ``base_url`` is none.
+    ``base_url`` is none, or ``api_key`` cannot stand in a header.
     """
     request = {**fields, "input": prompt if isinstance(prompt, str) else list(prompt)}
     if model is not None:
@@ -69,7 +69,7 @@ class Stream:
         self._machine = Machine(request, key or secrets.token_hex(16), patience)
         self._url = url
         self._options: dict[str, Any] = {
-            "additional_headers": {} if api_key is None else {"Authorization": f"Bearer {api_key}"},
+            "additional_headers": headers(api_key),
             "compression": None,
             "max_size": None,
             "proxy": None if local else True,

@@ -30,6 +30,15 @@ def is_local(base_url: str) -> bool:
     return _http(base_url).hostname in {"127.0.0.1", "::1", "localhost"}
 
 
+def headers(api_key: str | None) -> dict[str, str]:
+    """Return the headers that show a key.  Raises ValueError if it cannot stand in one; the key is not repeated."""
+    if api_key is None:
+        return {}
+    if not (api_key.isascii() and api_key.isprintable()):
+        raise ValueError("The API key has a line end or a letter that is not ASCII: copy it anew.")
+    return {"Authorization": f"Bearer {api_key}"}
+
+
 def _http(base_url: str) -> SplitResult:
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:

@@ -150,5 +150,12 @@ def test_a_base_url_that_is_none_is_refused(base):
         stream("x", base_url=base)
 
 
+@pytest.mark.parametrize("key", ["tw_…", "tw_1\n", "tw_1\r\nHost: other"])
+def test_a_key_that_cannot_stand_in_a_header_is_refused_and_not_repeated(key):
+    with pytest.raises(ValueError, match="line end or a letter that is not ASCII") as refused:
+        stream("x", api_key=key)
+    assert key not in str(refused.value)
+
+
 def test_all_errors_are_one_kind():
     assert all(issubclass(kind, StreamError) for kind in (Refused, Failed, Lost, Unreachable))
