@@ -6,7 +6,6 @@ Here every new link is said aloud, since whatever was published between two link
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from redis.crc import key_slot
 from redis.exceptions import RedisError
 
 from shared.store.confirmations import Confirmations
-from shared.store.place import Options, Place
+from shared.store.place import Options, Place, ended
 from shared.store.subscriber import Subscriber, open_subscriber
 
 OnMessage = Callable[[bytes, bytes], None]
@@ -92,9 +91,7 @@ class ChannelReader:
     async def close(self) -> None:
         """End the connection and everybody's wait for it."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await ended(self._task)
         self._confirmations.close()
 
     def want(self, channels: Iterable[bytes]) -> None:

@@ -10,7 +10,7 @@ from shared.store.channels import ChannelReader, OnMessage, Overseer
 from shared.store.cluster import Address, SlotMap, Slots, slot_of
 from shared.store.confirmations import Confirmations
 from shared.store.contract import StoreUnavailable
-from shared.store.place import Fixed, Topology
+from shared.store.place import Fixed, Topology, ended
 
 _FIRST_PAUSE, _MOST_PAUSE = 0.05, 1.0
 
@@ -45,9 +45,7 @@ class ClusterChannels:
     async def close(self) -> None:
         """End all connections and everybody's wait for them."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await ended(self._task)
         await asyncio.gather(*(reader.close() for reader in self._readers.values()))
         await self._map.close()
         self._confirmations.close()

@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 from shared.store.call import Call
 from shared.store.contract import StoreUnavailable
-from shared.store.place import Place, open_connection, parse, place_of
+from shared.store.place import Place, ended, open_connection, parse, place_of
 from shared.store.scripts import Script
 
 Seen = Callable[[float | None], None]
@@ -60,10 +60,6 @@ class Server(Protocol):
 
     async def close(self) -> None:
         """Close the connection; commands on their way fail."""
-
-
-_CANCEL_SECONDS = 0.1
-"""Between two cancellations of a link that is being closed."""
 
 
 class Link:
@@ -131,12 +127,8 @@ class Link:
     async def close(self) -> None:
         """Close the connection; commands on their way fail."""
         self._closed = True
-        self._wake.set()  # a client library that connects just now may swallow the cancellation
-        while not self._task.done():
-            self._task.cancel()  # again and again: what swallowed it would go on until its own time-out
-            await asyncio.wait([self._task], timeout=_CANCEL_SECONDS)
-        with contextlib.suppress(asyncio.CancelledError):
-            self._task.result()
+        self._wake.set()  # where a cancellation is swallowed, it ends with its round
+        await ended(self._task)
         await self._drop(StoreUnavailable("the link was closed"), [])
         self._fail_all(StoreUnavailable("the link was closed"))
 

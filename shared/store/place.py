@@ -37,6 +37,8 @@ _FORMS = (
 _SENTINEL_PORT = 26379
 _SENTINEL_SECONDS = 1.0
 """What one Sentinel gets to answer before the next is asked."""
+_CANCEL_SECONDS = 0.1
+"""Between two cancellations of what is being ended."""
 
 
 class BadAddress(SettingsError):
@@ -177,6 +179,18 @@ async def open_connection(place: Place, seconds: float) -> Connection:
     return connection
 
 
+async def ended(task: asyncio.Task[None]) -> None:
+    """Cancel a task that opens connections, and wait for its end; raises what it has raised.
+
+    It is cancelled again and again: what swallowed the first cancellation would go on, maybe for ever.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_CANCEL_SECONDS)
+    if not task.cancelled():
+        task.result()
+
+
 async def _is_primary(connection: Connection) -> None:
     await connection.send_command("ROLE")
     role = await connection.read_response()
@@ -208,9 +222,10 @@ async def _ask_sentinel(options: Options, service: str) -> tuple[str, int] | Non
 def _connection(options: Options, seconds: float) -> Connection:
     arguments = dict(options)
     kind: type[Connection] = arguments.pop("connection_class", Connection)
-    return kind(
-        **arguments, retry=None, retry_on_error=[], socket_connect_timeout=seconds, health_check_interval=0
-    )
+    # With a time-out of its own it sends by asyncio.wait_for, which swallows a cancellation in Python 3.11: ours
+    # around it would be lost with it.
+    arguments |= {"socket_timeout": None, "socket_connect_timeout": seconds}
+    return kind(**arguments, retry=None, retry_on_error=[], health_check_interval=0)
 
 
 async def _close(connection: Connection) -> None:

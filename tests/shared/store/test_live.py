@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
 
+from shared.store.channels import ChannelReader
 from shared.store.connect import listen
 from shared.store.link import Link
 
@@ -106,3 +108,30 @@ async def test_a_server_that_is_not_there_yet_is_tried_again(tmp_path):
     await heard.reader.close()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+class Deaf:
+    """A place whose finding swallows a cancellation, as client libraries may."""
+
+    moves = True
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def find(self):
+        self.asked.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return {"path": "/nowhere/to/go"}
+
+
+async def test_a_reader_is_closed_at_once_though_what_it_asks_swallows_a_cancellation():
+    place = Deaf()
+    reader = ChannelReader(place, lambda _channel, _data: None)
+    reader.start()
+    await place.asked.wait()
+
+    closing = asyncio.create_task(reader.close())
+    await asyncio.wait([closing], timeout=40)  # not asyncio.timeout: its cancellation would end what hangs
+
+    assert closing.done()

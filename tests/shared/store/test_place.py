@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from shared.store.connect import connect
-from shared.store.place import BadAddress, Kind, parse
+from shared.store.place import BadAddress, Kind, open_connection, parse, place_of
 
 
 def test_a_server_alone_is_named_as_everywhere():
@@ -61,3 +63,23 @@ def test_a_url_that_cannot_be_used_is_told_in_a_sentence_without_its_secrets(url
 
     assert "s3cret" not in str(told.value)
     assert str(told.value).endswith(".")
+
+
+async def test_a_cancellation_is_heard_at_every_step_of_a_connection(valkey: str):
+    """Swallowed, it took a time-out with it: who asked a Sentinel that hangs would have waited for ever."""
+    steps, went_on = 0, []
+    while True:
+        opening = asyncio.create_task(open_connection(place_of(parse(valkey)), 40))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        cancelled = opening.cancel()
+        await asyncio.wait([opening])
+        if not opening.cancelled():
+            await opening.result().disconnect(nowait=True)
+            went_on += [steps] if cancelled else []
+            if not cancelled:
+                break
+        steps += 1
+
+    assert steps > 3
+    assert went_on == []
