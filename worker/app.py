@@ -99,7 +99,7 @@ async def operate(
             stopping.cancel()
             waiting_for["sentence"] = "The worker is draining."
             log.info("draining", running=len(publisher.journals))
-            left = await intake.drain(settings.drain_seconds)
+            left = await intake.drain(settings.drain_seconds, hand_over=engine.healthy)
     log.info("stopped", left=left)
     if left:
         raise LeftBehind(
@@ -206,7 +206,7 @@ async def _watch(engine: Engine) -> None:
     """Raise EngineError once the engine cannot compute any more: another process must take its place."""
     while engine.healthy:  # noqa: ASYNC110 - the engine's thread has no event to wait for
         await asyncio.sleep(_WATCH_SECONDS)
-    raise EngineError("The engine has failed; start the worker again.")
+    raise EngineError(f"The engine has failed; start the worker again. {engine.failure}".rstrip())
 
 
 async def _beat(probes: Probes, engine: Engine, step_timeout: float) -> None:

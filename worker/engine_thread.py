@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from shared.log import Reason
 from worker.engines.contract import (
     Ended,
     EngineError,
@@ -83,6 +82,11 @@ class EngineThread:
         """Whether the thread is there and no step has crashed.  False before the start and after the end."""
         return self._thread.is_alive() and not self._failure and self._info is not None
 
+    @property
+    def failure(self) -> str:
+        """Why a step has crashed."""
+        return self._failure
+
     def stalled_for(self, now: float) -> float:
         """Return for how many seconds, at ``now`` (``time.monotonic``), the step in progress has lasted."""
         began = self._step_began
@@ -97,13 +101,10 @@ class EngineThread:
         self._info = await self._started
 
     def submit(self, order: Order) -> None:
-        """Take an order.  What is wrong with it, or with the engine, comes as Ended."""
+        """Take an order.  What is wrong with it comes as Ended."""
         self._ticket += 1
         self._live[order.response_id] = self._ticket
-        if self._failure:
-            self._loop.call_soon(self._deliver, self._ticket, [_broken(order.response_id, self._failure)])
-        else:
-            self._command(_Submit(order, self._ticket))
+        self._command(_Submit(order, self._ticket))
 
     def cancel(self, response_id: str) -> None:
         """Forget a sequence: no event of it comes any more."""
@@ -142,11 +143,6 @@ class EngineThread:
         if wanted:
             self._on_step(wanted)
 
-    def _break(self, sentence: str) -> None:
-        """End everything that runs: the engine is gone."""
-        self._failure = sentence
-        self._deliver(self._ticket, [_broken(response_id, sentence) for response_id in self._live])
-
     # In the thread.
 
     def _run(self) -> None:
@@ -158,8 +154,8 @@ class EngineThread:
         self._call(_succeed, self._started, stepper.info)
         try:
             self._work(stepper)
-        except Exception as error:  # noqa: BLE001 -- any crash of a step ends all sequences, never silently
-            self._call(self._break, f"The engine broke: {type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the worker says it and goes
+            self._failure = f"It broke: {type(error).__name__}: {error}"
         finally:
             self._step_began = 0.0
             stepper.close()
@@ -211,10 +207,6 @@ def kind_of(before: Stats, after: Stats) -> StepKind | None:
     if prefill:
         return StepKind.PREFILL
     return StepKind.DECODE if decode else None
-
-
-def _broken(response_id: str, sentence: str) -> Ended:
-    return Ended(response_id, Reason.ERROR, sentence)
 
 
 def _succeed(started: asyncio.Future[EngineInfo], info: EngineInfo) -> None:

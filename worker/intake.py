@@ -59,7 +59,7 @@ class Intake:
     @property
     def room(self) -> int:
         """How many more responses may be claimed now."""
-        if self._draining or any(j.suspect for j in self._journals()):
+        if self._draining or not self._engine.healthy or any(j.suspect for j in self._journals()):
             return 0
         return max(0, self._engine.info.slots - len(self._publisher.journals))
 
@@ -95,11 +95,12 @@ class Intake:
                 self._publisher.ask_again(quiet)
             self._metrics.look(self._engine.stats())
 
-    async def drain(self, seconds: float) -> int:
+    async def drain(self, seconds: float, *, hand_over: bool = True) -> int:
         """Claim no more, log what is computed, and hand everything over, within ``seconds``.
 
         Returns how many could not be handed over, since the store is away: they are continued when their
-        leases have run out.
+        leases have run out.  So are all without ``hand_over``, and that counts as a death: one of them may be
+        what the engine has died of.
         """
         self._draining = True
         try:
@@ -109,7 +110,8 @@ class Intake:
                         self._engine.cancel(response_id)
                 await self._publisher.settle(seconds / 2)
                 await self._finish(seconds / 4)
-                await self._hand_over()
+                if hand_over:
+                    await self._hand_over()
                 await self._guarded(self._store.retire)
         except TimeoutError:
             self._log.warning("drain_cut_short", left=len(self._publisher.journals))

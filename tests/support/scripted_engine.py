@@ -29,6 +29,7 @@ class ScriptedEngine:
         self.cancelled: list[str] = []
         self.steps = 0
         self.healthy = True
+        self.failure = ""
         self.ordered = asyncio.Event()
         self._on_step: OnStep = lambda _events: None
 

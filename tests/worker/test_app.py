@@ -251,6 +251,57 @@ async def test_a_worker_whose_engine_has_failed_goes_away_and_says_so(fleet: Fle
         await operate(engine, settings, asyncio.Event(), make_logger("worker", io.StringIO()))
 
 
+class Breaking(EchoEngine):
+    """Breaks once it has made so many tokens, as a device does."""
+
+    after = 3
+
+    def step(self) -> list[Event]:
+        if self.stats().generated_tokens >= self.after:
+            raise RuntimeError("an illegal memory access was encountered")
+        return super().step()
+
+
+class BreakingAtOnce(Breaking):
+    """Breaks at whatever it is to compute."""
+
+    after = 0
+
+
+async def broken(fleet: Fleet, kind: type[Breaking]) -> None:
+    """Run a worker until its engine breaks."""
+    engine = EngineThread(lambda: kind(EchoOptions(rate=0)))
+    settings = WorkerSettings(redis_url=fleet.url, probe_port=0, lease_seconds=0.5)
+    with pytest.raises(EngineError, match="an illegal memory access"):
+        async with asyncio.timeout(20):
+            await operate(engine, settings, asyncio.Event(), make_logger("worker", fleet.lines))
+
+
+async def test_what_ran_on_an_engine_that_broke_goes_on_elsewhere(fleet: Fleet):
+    sampling = Sampling(max_tokens=40, seed=1)
+    expected = await undisturbed(fleet, "one two three", sampling=sampling)
+    response_id = await fleet.submit("one two three", sampling=sampling)
+
+    await broken(fleet, Breaking)
+    assert (await fleet.look(response_id)).status is Status.RUNNING
+    fleet.start("heir")
+    followed = await fleet.ended(response_id)
+
+    assert (text_of(followed), ids_of(followed)) == expected
+    assert [entry.kind for entry in followed.entries].count(Kind.HANDED) == 1
+
+
+async def test_a_prompt_that_breaks_every_engine_is_given_up(fleet: Fleet):
+    response_id = await fleet.submit("one two three")
+    for _ in range(3):
+        await broken(fleet, BreakingAtOnce)
+    fleet.start("heir")
+
+    followed = await fleet.ended(response_id)
+
+    assert followed.entries[-1].reason is Reason.WORKER_LOST
+
+
 async def test_a_stop_in_a_long_prefill_frees_the_slot_within_a_second(fleet: Fleet):
     fleet.start("worker-1", echo_prefill_seconds=600, slots=1)
     stopped = await fleet.submit("long")

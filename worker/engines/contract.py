@@ -145,7 +145,14 @@ class Engine(Protocol):
 
     @property
     def healthy(self) -> bool:
-        """Whether it can still compute.  Once it cannot, every order ends in an error: the worker must go."""
+        """Whether it can still compute.
+
+        Once it cannot, it says nothing more of any order: the worker must go, and others go on with them.
+        """
+
+    @property
+    def failure(self) -> str:
+        """Why it cannot, a sentence; empty while it can."""
 
     async def close(self) -> None:
         """Stop computing and free everything.  Running sequences are dropped without an event."""

@@ -70,6 +70,11 @@ class OpenAIEngine:
         """True until it is closed: an upstream that is away comes back without a new worker."""
         return not self._closed
 
+    @property
+    def failure(self) -> str:
+        """Nothing: it does not fail."""
+        return ""
+
     async def start(self, on_step: OnStep) -> None:
         """Ask the upstreams what they serve.  Raises EngineError with a sentence saying what to do."""
         self._on_step = on_step
