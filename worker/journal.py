@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from shared.log import PROLOGUE, Kind, Reason, escape
+from shared.log import PROLOGUE, Kind, Reason, escape, unescape
 from shared.logprobs import join
 from shared.store.contract import Append, AppendReply, Claim
 from worker.engines.contract import Piece
@@ -39,8 +39,8 @@ class Journal:
     doubtful: bool = False
     generated: int = field(init=False)
     """Ids in the log, on their way or waiting."""
-    size: int = 0
-    """Bytes of text and logprobs taken in since the claim."""
+    size: int = field(init=False)
+    """Bytes of text and logprobs, logged or not."""
     named_at: float = 0.0
     """When the store last answered about it; an ending by somebody else is seen by asking."""
     _texts: list[str] = field(default_factory=list)
@@ -55,6 +55,7 @@ class Journal:
     def __post_init__(self) -> None:
         self.upto = self.claim.upto
         self.generated = sum(len(entry.ids) for entry in self.claim.entries)
+        self.size = sum(_size(unescape(entry.text), entry.logprobs) for entry in self.claim.entries)
         self._usage_told = any(entry.prompt_tokens for entry in self.claim.entries)
         for entry in self.claim.entries:
             if entry.kind is Kind.DELTA:
@@ -106,10 +107,9 @@ class Journal:
             return
         if piece.text:
             self._texts.append(piece.text)
-            self.size += len(piece.text.encode())
         if piece.logprobs:
             self._logprobs.append(piece.logprobs)
-            self.size += len(piece.logprobs)
+        self.size += _size(piece.text, piece.logprobs)
         self._ids.extend(piece.ids)
         self.generated += len(piece.ids)
         if piece.prompt_tokens and not self._usage_told:
@@ -184,3 +184,7 @@ class Journal:
         self.doubtful = False
         self.link = link
         return True
+
+
+def _size(text: str, logprobs: str) -> int:
+    return len(text.encode()) + len(logprobs)

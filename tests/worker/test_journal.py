@@ -40,6 +40,15 @@ class Log:
         return AppendReply.OK
 
 
+def test_a_hand_over_begins_no_new_count_of_bytes():
+    logged = Entry(500, 5, Kind.DELTA, 1, text='\\"é\\"', ids=(1,), logprobs='["x",-1.0]')
+
+    journal = Journal(claim_of(logged), link=1)
+    journal.add(Piece("r", "ab", (2,)))
+
+    assert journal.size == len('"é"'.encode()) + len('["x",-1.0]') + 2
+
+
 def test_text_that_waits_is_joined_into_one_entry():
     journal = Journal(claim_of(), link=1)
 
