@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import MutableMapping
 
 from shared.lifecycle import run
 from shared.observe import make_logger
@@ -19,6 +20,7 @@ def main() -> int:
     The exit code is 0 if everything was handed over, 1 if something was left behind, 2 if a setting or the
     model has to be changed or the engine has failed.
     """
+    let_idle_threads_sleep(os.environ)
     try:
         settings = read(WorkerSettings, os.environ)
         log = make_logger("worker", sys.stderr, worker=settings.worker_name)
@@ -29,6 +31,15 @@ def main() -> int:
     except LeftBehind as problem:
         sys.stderr.write(f"{problem}\n")
         return 1
+
+
+def let_idle_threads_sleep(environ: MutableMapping[str, str]) -> None:
+    """Tell OpenMP, before torch is loaded, that a thread which waits for the others sleeps (OpenMP API, OMP_WAIT_POLICY).
+
+    By default it spins, and where something else wants the cores it spins on the very one that it waits for.
+    """
+    if not environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}:
+        environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
 if __name__ == "__main__":
