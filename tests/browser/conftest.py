@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from chatting import KEY, TOKENS
 from cuttable import Cuttable, cuttable
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 from running import Up, running_up
 
 ROOT = Path(__file__).parents[2]
@@ -64,6 +64,10 @@ ECHO = {
     # Old at the end of every turn: each next question meets a session that is over.
     "SESSION_SECONDS": "1",
 }
+
+
+expect.set_options(timeout=30_000)
+"""Milliseconds for what a page must come to show: the library's own five bound the machine."""
 
 
 def needs(path: Path, sentence: str) -> None:

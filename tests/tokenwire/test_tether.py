@@ -37,7 +37,7 @@ time.sleep(600)
     with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True) as parent:
         child = psutil.Process(int(parent.stdout.readline()))
         parent.send_signal(signal.SIGKILL)
-        child.wait(timeout=10)
+        child.wait(timeout=40)
     assert not child.is_running()
 
 
@@ -69,5 +69,5 @@ time.sleep(600)
     with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True) as parent:
         child = psutil.Process(int(parent.stdout.readline()))
         parent.send_signal(signal.SIGKILL)
-        child.wait(timeout=10)
+        child.wait(timeout=40)
     assert not child.is_running()

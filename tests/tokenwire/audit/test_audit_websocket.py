@@ -74,7 +74,7 @@ async def test_a_ping_is_answered():
 
     async with gateway(ping) as address:
         await dial(address, "", print)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(40):
             await answered.wait()
 
 
@@ -137,7 +137,7 @@ async def test_a_reader_that_does_not_read_holds_its_sender_up():
     async with gateway(flood, write_limit=1024, close_timeout=0.1) as address:
         socket = await dial(address, "", lambda _: None, slow=True)
         socket.read_on(False)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             await stuck.wait()
         socket.read_on(True)
         await socket.ended.wait()
