@@ -105,7 +105,8 @@ async def echo_up() -> AsyncIterator[Up]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pair(valkey: str) -> AsyncIterator[tuple[Up, Up]]:
     """Two stacks on one server: what one's gateway asks for, the other's worker may compute."""
-    shared = ECHO | {"REDIS_URL": valkey, "LEASE_SECONDS": "1", "SLOTS": "4"}
+    # Eight seconds of an answer: five reloads take three of them on a busy machine, and all must hit it.
+    shared = ECHO | {"REDIS_URL": valkey, "LEASE_SECONDS": "1", "SLOTS": "4", "ECHO_RATE": "15"}
     async with running_up(_free_port(), **shared) as one, running_up(_free_port(), **shared) as other:
         yield one, other
 
