@@ -58,7 +58,7 @@ new MutationObserver((records) => {
 
 ECHO = {
     "ENGINE": "echo",
-    "ECHO_RATE": "40",
+    "ECHO_RATE": "30",
     "SLOTS": "1",
     "DEFAULT_OUTPUT_TOKENS": str(TOKENS),
     # Old at the end of every turn: each next question meets a session that is over.

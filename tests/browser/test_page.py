@@ -54,7 +54,7 @@ async def test_an_answer_is_typed_while_it_is_computed(link, open_page, artifact
     paints = await witness(page, "paints")
     frames = [paint["frame"] for paint in paints]
     sizes = [paint["size"] for paint in paints]
-    # 120 tokens in three seconds of sixty frames each: a page that waits and shows all at once paints once.
+    # 120 tokens in four seconds of sixty frames each: a page that waits and shows all at once paints once.
     assert len(paints) >= TOKENS / 8
     assert max(after - before for before, after in itertools.pairwise(sizes)) < len(ANSWER) / 2
     assert len(set(frames)) == len(frames), "painted twice in one frame"
