@@ -47,7 +47,13 @@ CASES = [
     Breakage("usage", Promise.ONE_ENDING, "kill gateway", ("usage is not the log's",)),
     Breakage("orphan rule", Promise.STOP, "cut live link", ("orphan not stopped",), seconds=15, clients=60),
     Breakage("bound", Promise.DOOR, "overload burst", ("bound passed",), settings={"SLOTS": "16"}),
-    Breakage("retry time", Promise.DOOR, "overload burst", ("refused without a retry time",)),
+    Breakage(
+        "retry time",
+        Promise.DOOR,
+        "overload burst",
+        ("refused without a retry time",),
+        settings={"SLOTS": "16"},
+    ),
     Breakage(
         "suspect rule",
         Promise.NEIGHBOURS,

@@ -134,6 +134,10 @@ def no_usage(module):
     module.usage = lambda told: usage(dataclasses.replace(told, generated_tokens=0))
 
 
+def no_time_of_the_table(module):
+    module.WireError.__post_init__ = lambda _: None
+
+
 def no_retry_time(module):
     overloaded = module.overloaded
     module.overloaded = lambda *given: dataclasses.replace(overloaded(*given), retry_after=None)
@@ -210,7 +214,11 @@ BREAKAGES = {
     "restart code": {"gateway.session": closes_as_done, ASKS: quick_clients},
     "any gateway": {"shared.store.gateway": only_its_own, ASKS: quick_clients},
     "usage": {"gateway.response": no_usage, ASKS: quick_clients},
-    "retry time": {"gateway.models": no_retry_time, ASKS: quick_clients},
+    "retry time": {
+        "gateway.errors": no_time_of_the_table,
+        "gateway.models": no_retry_time,
+        ASKS: quick_clients,
+    },
     "held-back state": {"worker.sequence": no_held_back, ASKS: quick_clients},
     "tail repair": {"worker.journal": no_tail_repair, ASKS: quick_clients},
     "drain": {"worker.intake": no_drain, ASKS: quick_clients},
