@@ -177,7 +177,7 @@ READERS = (
 
 
 def test_every_setting_is_one_that_something_reads():
-    read = {*defaults(), "SSL_CERT_FILE"}  # OpenSSL's
+    read = {*defaults(), "SSL_CERT_FILE", "OMP_WAIT_POLICY"}  # OpenSSL's and OpenMP's
     for path in tracked():
         if re.fullmatch(READERS, path):
             read |= {*re.findall(r"\b[A-Z][A-Z0-9_]+\b", text_of(path))}

@@ -147,7 +147,10 @@ def test_the_gpu_file_asks_for_a_gpu_and_torch_with_cuda(configs):
 def test_the_upstream_file_asks_a_server_that_is_there_and_builds_no_torch(configs):
     worker = configs["upstream"]["services"]["worker"]
     assert (worker["environment"]["ENGINE"], worker["environment"]["UPSTREAM"]) == ("openai", UPSTREAM)
-    assert (worker["build"]["args"]["EXTRAS"], worker["build"]["args"]["WEIGHTS"]) == ("upstream otel", "none")
+    assert (worker["build"]["args"]["EXTRAS"], worker["build"]["args"]["WEIGHTS"]) == (
+        "upstream otel",
+        "none",
+    )
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(FILES["worker"].arguments["EXTRAS"].split()) == {"worker", "upstream", "otel"} <= set(extras)
     with pytest.raises(AssertionError, match="base URL of the server"):
