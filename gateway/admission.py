@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from gateway.create import Create, Defaults, idempotency_key, to_request
 from gateway.errors import Code, WireError
 from gateway.history import History
@@ -35,6 +37,10 @@ _WHY: dict[Refused, Code] = {
     Refused.OUT_OF_RANGE: Code.STARTING_AFTER_OUT_OF_RANGE,
     Refused.STORAGE_FULL: Code.STORAGE_FULL,
 }
+
+
+_OTHER_PARTITIONS = 3
+"""Partitions that are tried after a full one: others may fill the one that was just seen to have room."""
 
 
 def refusal(refused: Refused) -> WireError:
@@ -113,9 +119,14 @@ class Admission:
         rates = await self._meter.ask(principal, request)
         if isinstance(rates, WireError):
             return rates
-        reply = await repeated(lambda: self._store.submit(request, watcher, self._bound))
-        if not isinstance(reply, Submitted | WireError) or _is_another(request, reply):
-            await self._meter.give_back(principal, request.response_id)
+        reply = await self._offer(request, principal, watcher)
+        for _ in range(_OTHER_PARTITIONS):
+            other = await self._elsewhere(request) if isinstance(reply, Overloaded) else None
+            if other is None:
+                break
+            request = other
+            refused = await self._meter.place(principal, request)
+            reply = refused or await self._offer(request, principal, watcher)
         match reply:
             case Submitted():
                 return self._accepted(request, reply, context, rates)
@@ -125,6 +136,28 @@ class Admission:
                 return refusal(reply)
             case WireError():
                 return reply
+
+    async def _offer(
+        self, request: Request, principal: Principal, watcher: str | None
+    ) -> Submitted | Overloaded | Refused | WireError:
+        """Put a request before the store, and give its principal's place back if nothing comes of it."""
+        reply = await repeated(lambda: self._store.submit(request, watcher, self._bound))
+        if not isinstance(reply, Submitted | WireError) or _is_another(request, reply):
+            await self._meter.give_back(principal, request.response_id)
+        return reply
+
+    async def _elsewhere(self, request: Request) -> Request | None:
+        """Give a request an id where there is room, if its own partition is full and another one is not.
+
+        A request with an idempotency key has no choice: its partition is where the key is looked for.
+        """
+        if request.idempotency_key:
+            return None
+        draw = self._draw()
+        partition = await repeated(lambda: self._store.partition_with_room(request.model, self._bound, draw))
+        if partition is None or isinstance(partition, WireError):
+            return None
+        return msgspec.structs.replace(request, response_id=new_response_id(partition))
 
     async def cancel(self, response_id: str, principal: str) -> Cancelled | WireError:
         """End a response."""

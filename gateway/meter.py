@@ -112,6 +112,13 @@ class Meter:
                 return reply
         return await self._take(_owner(principal), _place(principal, request), _charges(principal, request))
 
+    async def place(self, principal: Principal, request: Request) -> WireError | None:
+        """Take the place alone that a request needs: its charges were taken under another id."""
+        if self.meters is None or principal.credential is Credential.NONE:
+            return None
+        taken = await self._take(_owner(principal), _place(principal, request), ())
+        return taken if isinstance(taken, WireError) else None
+
     async def give_back(self, principal: Principal, response_id: str) -> None:
         """Free the place of a request that came to nothing; if that fails it is found out later."""
         if self.meters is not None and principal.quota.responses:

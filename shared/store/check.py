@@ -99,6 +99,9 @@ class Watchman:
                 problems = await self._look()
             except StoreUnavailable:
                 continue  # said by those who need it
+            except ServerError as error:
+                self._log.error("store_unfit", problem=f"The server does not say what it is: {error}")
+                continue
             for problem in problems:
                 if problem.refusal:
                     self._log.error("store_unfit", problem=problem.sentence)

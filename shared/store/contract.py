@@ -304,11 +304,14 @@ class GatewayStore(Protocol):
         """Check the bound, write request and log, enqueue and ring the bell, in one atomic step.
 
         ``watcher`` is attached from the start; None leaves the response unattended (background).
-        ``bound`` is the greatest number of waiting requests of this model in the partition.
+        ``bound`` is the greatest number of waiting requests of this model; each partition has its share of it.
         """
 
     def partition_for(self, principal: str, idempotency_key: str, draw: int) -> int:
         """Choose the partition of a new response: by its idempotency key if any, else by ``draw``."""
+
+    async def partition_with_room(self, model: str, bound: int, draw: int) -> int | None:
+        """Choose by ``draw`` among the partitions where fewer of the model wait than may; None if there is none."""
 
     async def cancel(self, response_id: str, principal: str) -> Cancelled | Refused:
         """End the response at once, whatever its state."""

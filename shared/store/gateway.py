@@ -59,6 +59,14 @@ class RedisGatewayStore:
             return keys.idempotency_partition(principal, idempotency_key, self._partitions)
         return draw % self._partitions
 
+    async def partition_with_room(self, model: str, bound: int, draw: int) -> int | None:
+        """Choose by ``draw`` among the partitions where fewer of the model wait than may; None if there is none."""
+        if self._partitions == 1:
+            return None  # it is the one that has just refused
+        waiting = await self._waiting(model)
+        open_ones = [partition for partition, count in enumerate(waiting) if count < self._share(bound)]
+        return open_ones[draw % len(open_ones)] if open_ones else None
+
     async def submit(
         self, request: Request, watcher: str | None, bound: int
     ) -> Submitted | Overloaded | Refused:
@@ -95,7 +103,7 @@ class RedisGatewayStore:
             request.response_id,
             encode(request),
             request.principal,
-            max(1, bound // self._partitions),
+            self._share(bound),
             watcher or "",
             self._attachment,
             milliseconds(request.keep) if request.keep >= 0 else -1,
@@ -220,8 +228,16 @@ class RedisGatewayStore:
 
     async def waiting(self, model: str) -> int:
         """Count the accepted requests of the model that no worker has claimed yet."""
+        return sum(await self._waiting(model))
+
+    async def _waiting(self, model: str) -> list[int]:
+        """Count them by partition."""
         sets = [keys.of_model(partition, model)[1] for partition in range(self._partitions)]
-        return sum(map(int, await asyncio.gather(*(self._link.command("ZCARD", each) for each in sets))))
+        return [int(each) for each in await asyncio.gather(*(self._link.command("ZCARD", s) for s in sets))]
+
+    def _share(self, bound: int) -> int:
+        """Return how many may wait in each partition."""
+        return max(1, bound // self._partitions)
 
     async def sweep(self, model: str) -> int:
         """End what passed its deadline or was left; return how many.

@@ -1,5 +1,7 @@
 import io
+import itertools
 import time
+from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -12,10 +14,16 @@ from gateway.meter import Meter
 from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.principal import Credential, Principal
+from shared.log import partition_of
 from shared.observe import make_logger
-from shared.quota import UNBOUNDED
+from shared.quota import UNBOUNDED, Quota
 from shared.store.contract import Refused, StoreUnavailable, WorkerInfo
+from shared.store.gateway import RedisGatewayStore
+from shared.store.keys import idempotency_partition
+from shared.store.link import Link
 from shared.store.memory import MemoryGatewayStore, MemoryServer, MemoryWorkerStore
+from shared.store.meters import RedisMeters
+from shared.store.worker import RedisWorkerStore
 
 ALICE = Principal("alice", Credential.KEY)
 
@@ -81,6 +89,56 @@ async def test_the_bound_and_a_full_store_are_refused(desk):
     assert (await made.submit(Create(input="x"), ALICE, None)).code is Code.OVERLOADED
     store.full = True
     assert (await made.submit(Create(input="x"), ALICE, None)).code is Code.STORAGE_FULL
+
+
+@pytest.fixture
+async def spread(valkey):
+    """Eight partitions with room for one each, and draws that all fall upon the first."""
+    link = Link.to(valkey)
+    await link.command("FLUSHALL")
+    store = RedisGatewayStore(link, name="gateway", partitions=8)
+    worker = RedisWorkerStore(link, valkey, worker="w", model="tiny", build="b", partitions=8)
+    await worker.announce(WorkerInfo("w", "tiny", "b", 512, 4))
+    await worker.close()
+    yield (
+        Admission(
+            store,
+            Models(store),
+            defaults=Defaults(),
+            bound=8,
+            draw=lambda: 0,
+            log=make_logger("gateway", io.StringIO()),
+            metrics=Metrics(CollectorRegistry()),
+            meter=Meter.of(RedisMeters(link), "gateway", UNBOUNDED, time.monotonic),
+        ),
+        store,
+    )
+    await link.close()
+
+
+async def test_a_full_partition_refuses_nobody_while_others_have_room(spread):
+    made, store = spread
+    alice = replace(ALICE, quota=Quota(responses=8))
+
+    accepted = [await made.submit(Create(input="x"), alice, None) for _ in range(8)]
+    too_many = await made.submit(Create(input="x"), replace(ALICE, name="bob"), None)
+
+    assert {partition_of(each.response_id) for each in accepted} == set(range(8))
+    assert await store.waiting("tiny") == 8
+    assert too_many.code is Code.OVERLOADED
+    # Places were given back where nothing came of them: eight run, and eight are counted.
+    assert (await made.submit(Create(input="x"), alice, None)).code is Code.TOO_MANY_ACTIVE
+
+
+async def test_an_idempotency_key_stays_in_its_partition(spread):
+    made, _ = spread
+    keyed = Create(input="x", idempotency_key="k")
+    home = partition_of((await made.submit(keyed, ALICE, None)).response_id)
+    others = (f"k{n}" for n in itertools.count())
+    rival = next(key for key in others if idempotency_partition(ALICE.name, key, 8) == home)
+
+    assert (await made.submit(Create(input="x", idempotency_key=rival), ALICE, None)).code is Code.OVERLOADED
+    assert (await made.submit(keyed, ALICE, None)).duplicate
 
 
 async def test_the_doors_own_keep_counts_unless_the_asker_says_otherwise(desk):

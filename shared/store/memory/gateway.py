@@ -34,6 +34,11 @@ class MemoryGatewayStore:
         del principal, idempotency_key, draw
         return 0
 
+    async def partition_with_room(self, model: str, bound: int, draw: int) -> int | None:
+        """Return None: there is one partition, and it is full."""
+        del model, bound, draw
+        return None
+
     async def submit(
         self, request: Request, watcher: str | None, bound: int
     ) -> Submitted | Overloaded | Refused:

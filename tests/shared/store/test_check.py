@@ -144,6 +144,27 @@ async def test_a_policy_that_is_changed_on_the_running_server_is_an_error_in_the
     assert '"level":"error"' in lines.getvalue().replace(" ", "")
 
 
+async def test_a_server_that_says_nothing_of_itself_any_more_is_an_error_and_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("shared.store.check._AGAIN_SECONDS", 0.01)
+    lines = io.StringIO()
+    with alone(valkey_program()) as node:
+        server = connect(node.url)
+        watchman = Watchman(server, parse(node.url), 1, make_logger("test", lines))
+        await watchman.at_start()
+        watching = asyncio.create_task(watchman.run())
+        node.ask("ACL", "SETUSER", "default", "-info")
+        async with asyncio.timeout(40):
+            while lines.getvalue().count("does not say what it is") < 2:  # noqa: ASYNC110 - a log gives no sign
+                await asyncio.sleep(0.01)
+        watching.cancel()
+        await asyncio.wait([watching])
+        await server.close()
+
+    assert '"level":"error"' in lines.getvalue()
+
+
 async def test_a_server_that_is_not_there_yet_is_looked_at_when_it_comes(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("shared.store.check._RETRY_SECONDS", 0.01)
     lines = io.StringIO()

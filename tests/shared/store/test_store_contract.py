@@ -22,6 +22,7 @@ from shared.store.contract import (
     Refused,
     Remembered,
     Standing,
+    Submitted,
     Tail,
     Watch,
     WorkerInfo,
@@ -104,6 +105,17 @@ async def test_the_bound_refuses_at_the_door_and_writes_nothing(bench: Bench):
     assert reply.median_run_seconds is None
     assert await bench.gateway.follow(refused.response_id, "alice", None, -1, None) is Refused.UNKNOWN
     assert await bench.gateway.waiting("model") == bound
+
+
+async def test_what_a_full_partition_refuses_finds_room_in_another_one(bench: Bench):
+    bound, taken = bench.partitions, set()
+    while (room := await bench.gateway.partition_with_room("model", bound, 7)) is not None:
+        request = bench.request(response_id=new_response_id(room))
+        assert isinstance(await bench.gateway.submit(request, None, bound), Submitted)
+        taken.add(room)
+
+    # Where there is one partition it is the one that has refused.
+    assert taken == (set() if bench.partitions == 1 else set(range(bench.partitions)))
 
 
 async def test_an_overload_tells_the_median_run_time_once_runs_were_measured(bench: Bench):
