@@ -1,6 +1,7 @@
 """Servers of Redis's kind on free ports of loopback: alone, under Sentinel, as a Cluster; made to be struck.
 
-Everything here blocks its thread.  What never comes true raises CommandError.
+Everything here blocks its thread.  What never comes true raises CommandError.  The three shapes are one file, since
+each is made of the one before: a node, nodes that are watched, nodes that share slots.
 """
 
 from __future__ import annotations
