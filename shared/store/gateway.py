@@ -230,13 +230,11 @@ class RedisGatewayStore:
         """Count the accepted requests of the model that no worker has claimed yet."""
         return sum(await self._waiting(model))
 
-    async def _waiting(self, model: str) -> list[int]:
-        """Count them by partition."""
+    async def _waiting(self, model: str) -> list[int]:  # by partition
         sets = [keys.of_model(partition, model)[1] for partition in range(self._partitions)]
         return [int(each) for each in await asyncio.gather(*(self._link.command("ZCARD", s) for s in sets))]
 
     def _share(self, bound: int) -> int:
-        """Return how many may wait in each partition."""
         return max(1, bound // self._partitions)
 
     async def sweep(self, model: str) -> int:
