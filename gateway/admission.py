@@ -121,12 +121,12 @@ class Admission:
             return rates
         reply = await self._offer(request, principal, watcher)
         for _ in range(_OTHER_PARTITIONS):
-            other = await self._elsewhere(request) if isinstance(reply, Overloaded) else None
-            if other is None:
+            if not isinstance(reply, Overloaded) or (other := await self._elsewhere(request)) is None:
                 break
             request = other
-            refused = await self._meter.place(principal, request)
-            reply = refused or await self._offer(request, principal, watcher)
+            reply = await self._meter.place(principal, request) or await self._offer(
+                request, principal, watcher
+            )
         match reply:
             case Submitted():
                 return self._accepted(request, reply, context, rates)

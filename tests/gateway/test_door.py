@@ -105,7 +105,7 @@ async def test_one_that_pings_and_never_reads_is_cut(bench):
     raw = slow_socket(bench.gateway.port)
     async with dialled(bench, sock=raw, limit=4096) as (reader, writer), asyncio.timeout(PATIENCE):
         writer.write(upgrade())
-        await reader.readuntil(b"\r\n\r\n")
+        assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
         writer.transport.pause_reading()
         with contextlib.suppress(ConnectionError):
             for _ in range(100):
