@@ -12,7 +12,7 @@ from gateway.errors import Code, WireError
 from gateway.history import History
 from gateway.meter import Meter
 from gateway.metrics import Metrics
-from gateway.models import Models, overloaded
+from gateway.models import Models, check_grammar, overloaded
 from gateway.principal import Principal
 from gateway.retry import repeated
 from gateway.times import Tracing
@@ -109,7 +109,8 @@ class Admission:
             return self._refused(before)
         context = self._tracing.begin(traceparent)
         request = self._request(create, model, principal.name, keep, before, context)
-        accepted = await self._put(request, principal, watcher, context)
+        unkept = check_grammar(request.sampling.grammar, model, self._models.announced)
+        accepted = unkept or await self._put(request, principal, watcher, context)
         return self._refused(accepted) if isinstance(accepted, WireError) else accepted
 
     async def _put(

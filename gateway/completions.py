@@ -6,7 +6,8 @@ Both are other words for the same thing: what is asked becomes a create, its ans
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Annotated
 
 import msgspec
@@ -115,6 +116,11 @@ CHAT_NEUTRAL: Mapping[str, Callable[[object], bool]] = {
 }
 """Fields of chat completions that are accepted at their neutral value only."""
 
+CHAT_NAMES: Mapping[str, str] = MappingProxyType(
+    {"text.format": "response_format", "text.format.schema": "response_format.json_schema.schema"}
+)
+"""Fields of a create that only its workers can judge, as a chat calls them."""
+
 MESSAGE_NEUTRAL: Mapping[str, Callable[[object], bool]] = {
     "tool_calls": nothing_asked,
     "function_call": one_of(),
@@ -139,6 +145,12 @@ class Asked:
     create: Create
     usage: bool = False
     """A stream tells the usage in a chunk of its own."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """What the body calls those fields of a create that it calls otherwise."""
+
+    def spelled(self, error: WireError) -> WireError:
+        """Return an error about the create in the words of the body."""
+        return replace(error, param=self.names.get(error.param or "", error.param))
 
 
 def from_chat(chat: Chat, fields: Mapping[str, object]) -> Asked:
@@ -168,7 +180,7 @@ def from_chat(chat: Chat, fields: Mapping[str, object]) -> Asked:
         store=bool(chat.store),
         user=chat.user,
     )
-    return Asked(create, _wants_usage(chat.stream_options))
+    return Asked(create, _wants_usage(chat.stream_options), CHAT_NAMES)
 
 
 def from_completion(completion: Completion, fields: Mapping[str, object]) -> Asked:

@@ -240,7 +240,7 @@ class Http:
         traceparent = request.headers.get("traceparent")
         accepted = await desk.admission.submit(asked.create, principal, watcher, 0.0, traceparent)
         if isinstance(accepted, WireError):
-            raise RefusedError(accepted)
+            raise RefusedError(asked.spelled(accepted))
         if watcher is None:
             answer = await self._object(accepted.response_id, principal)
         else:

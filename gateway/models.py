@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 
 from gateway.errors import Code, WireError
+from shared.grammar import GrammarError, compiled
+from shared.request import Keeps
 from shared.store.contract import Announced, Followed, GatewayStore, Overloaded
 
 _UNMEASURED_RUN = 5.0
@@ -25,6 +27,21 @@ def choose(asked: str | None, announced: Sequence[Announced]) -> str | WireError
         return known[0]
     sentence = f"Name one of the models: {', '.join(known)}."
     return WireError(Code.INVALID_REQUEST, sentence, "model")
+
+
+def check_grammar(grammar: str, model: str, announced: Sequence[Announced]) -> WireError | None:
+    """Refuse at the door what the model's workers would refuse: a JSON schema that is none, or is not supported."""
+    keeps = {each.info.keeps for each in announced if each.alive and each.info.model == model}
+    if not grammar or not keeps or not keeps <= {Keeps.NONE, Keeps.GRAMMAR}:
+        return None  # plain text, or something that only who is asked can say
+    if keeps == {Keeps.NONE}:
+        sentence = f"The model {model!r} makes no JSON: ask without a JSON format."
+        return WireError(Code.UNSUPPORTED_PARAMETER, sentence, "text.format")
+    try:
+        compiled(grammar)
+    except GrammarError as error:
+        return WireError(Code.INVALID_REQUEST, str(error), "text.format.schema")
+    return None
 
 
 def names(announced: Sequence[Announced]) -> list[str]:

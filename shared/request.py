@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Literal
 
 import msgspec
@@ -12,6 +13,17 @@ ANY_OBJECT = '{"type":"object"}'
 """The grammar of an answer that is asked to be JSON, and no more."""
 MOST_GRAMMAR = 16 * 1024
 """Bytes of a grammar."""
+
+
+class Keeps(StrEnum):
+    """How a worker keeps answers to a JSON schema, as it announces it."""
+
+    UNKNOWN = ""
+    """By what is asked behind it, an upstream, or by a worker of an older version: nobody else can say."""
+    NONE = "none"
+    """Not at all."""
+    GRAMMAR = "grammar"
+    """As ``shared.grammar`` compiles it; what that refuses, it refuses."""
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True):

@@ -145,6 +145,7 @@ async def _join(  # noqa: PLR0913 - what the parts are made from
         reserve=settings.reserve(engine.info.slots),
         created=int(time.time()),
         device=engine.info.device,
+        keeps=engine.info.keeps,
         version=version("tokenwire"),
         probe=address(settings.probe_host, port),
     )

@@ -130,6 +130,8 @@ class WorkerInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of the slots, those that new requests never get: they are for what other workers hand over."""
     device: str = ""
     """What computes, as a person calls it: a GPU's name, or cpu."""
+    keeps: str = ""
+    """How it keeps answers to a JSON schema: ``shared.request.Keeps``, or a word of a later version."""
     version: str = ""
     probe: str = ""
     """host:port of its /metrics, as seen from where it runs."""

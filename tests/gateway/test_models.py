@@ -2,8 +2,9 @@ import pytest
 from whole import request
 
 from gateway.errors import Code
-from gateway.models import choose, listing, names, overloaded, waiting
+from gateway.models import check_grammar, choose, listing, names, overloaded, waiting
 from shared.log import Status
+from shared.request import Keeps
 from shared.store.contract import Announced, Followed, Overloaded, WorkerInfo
 
 
@@ -79,3 +80,38 @@ def test_a_place_without_a_worker_has_no_time():
 
 def test_who_was_claimed_has_no_place():
     assert waiting(followed(None), [worker()]) == {}
+
+
+SCHEMA, WRONG = '{"type":"object"}', '{"type":"strin"}'
+
+
+def keeping(*keeps, alive=True):
+    return [Announced(WorkerInfo("w", "tiny", "b", 512, 4, keeps=each), alive) for each in keeps]
+
+
+def test_a_schema_that_the_workers_refuse_is_refused_at_the_door():
+    error = check_grammar(WRONG, "tiny", keeping(Keeps.GRAMMAR, Keeps.GRAMMAR))
+    assert (error.code, error.param) == (Code.INVALID_REQUEST, "text.format.schema")
+    assert error.message == "The schema cannot be used: Invalid type: strin"
+    assert check_grammar(SCHEMA, "tiny", keeping(Keeps.GRAMMAR)) is None
+    assert check_grammar("", "tiny", keeping(Keeps.NONE)) is None, "plain text"
+
+
+def test_a_model_that_makes_no_json_is_not_asked_for_it():
+    error = check_grammar(SCHEMA, "tiny", keeping(Keeps.NONE))
+    assert (error.code, error.param) == (Code.UNSUPPORTED_PARAMETER, "text.format")
+
+
+@pytest.mark.parametrize(
+    "announced",
+    [
+        keeping(Keeps.UNKNOWN),
+        keeping(Keeps.UNKNOWN, Keeps.GRAMMAR),
+        keeping(Keeps.NONE, "a word of a later version"),
+        keeping(Keeps.GRAMMAR, alive=False),
+        [],
+    ],
+)
+def test_where_only_who_is_asked_can_say_it_is_asked(announced):
+    assert check_grammar(WRONG, "tiny", announced) is None
+    assert check_grammar(WRONG, "other", keeping(Keeps.GRAMMAR)) is None

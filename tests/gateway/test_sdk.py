@@ -3,10 +3,13 @@
 import asyncio
 import json
 
+import msgspec
 import pytest
 from gateway_bench import assert_contiguous, in_memory, text_of
-from openai import APIStatusError, NotFoundError
+from openai import APIStatusError, BadRequestError, NotFoundError
 from pydantic import BaseModel
+
+from shared.request import Keeps
 
 
 async def test_connect_streams_a_response_as_the_model_makes_it(bench):
@@ -199,3 +202,26 @@ async def test_a_chat_is_parsed_as_the_model_that_was_asked_for(bench):
         await bench.hand.say(claim, '{"name": "Lyon", "capital": false}')
         await bench.hand.finish(claim)
         assert (await asking).choices[0].message.parsed == City(name="Lyon", capital=False)
+
+
+async def test_a_schema_that_cannot_be_kept_to_is_a_bad_request_at_each_door(bench):
+    bench.hand.info = msgspec.structs.replace(bench.hand.info, keeps=Keeps.GRAMMAR)
+    await bench.hand.announce()
+    await bench.gateway._models.refresh()
+    named = {"name": "City", "schema": {"type": "strin"}}
+    form = {"format": {"type": "json_schema", **named}}
+    async with bench.sdk() as client, bench.client() as socket:
+        with pytest.raises(BadRequestError, match="Invalid type: strin") as asked:
+            await client.responses.create(model="tiny", input="Where?", text=form)
+        with pytest.raises(BadRequestError, match="Invalid type: strin") as chatted:
+            await client.chat.completions.create(
+                model="tiny",
+                messages=[{"role": "user", "content": "Where?"}],
+                response_format={"type": "json_schema", "json_schema": named},
+            )
+        await socket.send(type="response.create", input="Where?", text=form, event_id="e")
+        event = await socket.event()
+    assert (asked.value.code, asked.value.type) == ("invalid_request", "invalid_request_error")
+    assert asked.value.param == event["error"]["param"] == "text.format.schema"
+    assert chatted.value.param == "response_format.json_schema.schema"
+    assert (event["type"], event["status"], event["event_id"]) == ("error", 400, "e")

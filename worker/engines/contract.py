@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from shared.log import Reason
-from shared.request import Message, Sampling
+from shared.request import Keeps, Message, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,8 @@ class EngineInfo:
     """Sequences computed at once."""
     device: str = ""
     """What computes, as a person calls it: a GPU's name, or cpu."""
+    keeps: Keeps = Keeps.UNKNOWN
+    """How answers are kept to a JSON schema."""
 
 
 @dataclass(frozen=True, slots=True)

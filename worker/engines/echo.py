@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from shared.log import Reason
 from shared.logprobs import Scored, encode, join
-from shared.request import Message
+from shared.request import Keeps, Message
 from worker.detokenizer import Decoder, TextStream
 from worker.engines.contract import Ended, EngineInfo, Event, Order, Piece, Stats
 from worker.engines.options import EchoOptions
@@ -124,7 +124,9 @@ class EchoEngine:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.info = EngineInfo(options.model, "echo|1|words", options.context_length, options.slots)
+        self.info = EngineInfo(
+            options.model, "echo|1|words", options.context_length, options.slots, keeps=Keeps.NONE
+        )
         self._options = options
         self._clock = clock
         self._sleep = sleep

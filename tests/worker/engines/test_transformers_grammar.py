@@ -9,11 +9,12 @@ from engines import order, run, tiny_options
 from jsonschema import validate
 from tokenizers import Tokenizer, models
 
+from shared.grammar import GrammarError
 from shared.log import Reason
 from shared.logprobs import decode, join
-from shared.request import ANY_OBJECT
+from shared.request import ANY_OBJECT, Keeps
 from worker.engines.transformers.engine import TransformersEngine
-from worker.engines.transformers.grammar import GrammarError, Grammars
+from worker.engines.transformers.grammar import Grammars
 from worker.engines.transformers.load import load
 
 SCHEMA = {
@@ -172,5 +173,6 @@ def test_the_same_state_may_be_asked_for_again(loaded):
 )
 def test_a_model_that_cannot_be_kept_to_a_schema_says_so(loaded, tokenizer, end_ids, why):
     grammars = Grammars(tokenizer or loaded.backend, loaded.vocabulary, end_ids)
+    assert grammars.keeps is Keeps.NONE
     with pytest.raises(GrammarError, match=f"This model cannot be kept to a JSON format: .*{why}"):
         grammars.guide(GRAMMAR)

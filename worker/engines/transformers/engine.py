@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 
+from shared.grammar import GrammarError
 from shared.log import Reason
 from worker.detokenizer import TextStream, TokenDecoder
 from worker.engines.contract import Ended, EngineError, EngineInfo, Event, Order, Stats
 from worker.engines.options import TransformersOptions
 from worker.engines.transformers.check import check, plain_logits
-from worker.engines.transformers.grammar import GrammarError, Grammars
+from worker.engines.transformers.grammar import Grammars
 from worker.engines.transformers.load import Loaded, device_memory, device_name, load
 from worker.engines.transformers.prompt import encode
 from worker.engines.transformers.runner import Runner
@@ -27,8 +28,15 @@ class TransformersEngine:
 
     def __init__(self, loaded: Loaded, options: TransformersOptions) -> None:
         """Take the KV cache and prove that the model is computed rightly.  Raises EngineError if not."""
-        device = device_name(loaded.device)
-        self.info = EngineInfo(loaded.name, loaded.build, loaded.context_length, options.slots, device)
+        self._grammars = Grammars(loaded.backend, loaded.vocabulary, loaded.end_ids)
+        self.info = EngineInfo(
+            loaded.name,
+            loaded.build,
+            loaded.context_length,
+            options.slots,
+            device_name(loaded.device),
+            self._grammars.keeps,
+        )
         self._loaded = loaded
         self._scheduler = _scheduler(options)
         expected = plain_logits(loaded.model, loaded.vocabulary, loaded.device)
@@ -36,7 +44,6 @@ class TransformersEngine:
             loaded.model, options.slots, loaded.context_length, loaded.device, Speller(loaded.backend)
         )
         check(self._runner, expected, loaded.vocabulary)
-        self._grammars = Grammars(loaded.backend, loaded.vocabulary, loaded.end_ids)
         self._news: list[Event] = []
         self._steps = self._prompt_tokens = self._generated_tokens = 0
         self._sequences = 0

@@ -12,13 +12,8 @@ from collections.abc import Collection, Sequence
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from tokenizers import Tokenizer
 
-_LOST = "The answer cannot be kept to its schema"
-_LONGEST = 300
-"""Characters of what is said about a schema."""
-
-
-class GrammarError(Exception):
-    """An answer cannot be kept to its schema; the message says why."""
+from shared.grammar import LONGEST, GrammarError, compiled, unusable
+from shared.request import Keeps
 
 
 class Guide:
@@ -36,11 +31,11 @@ class Guide:
         """
         fresh = list(generated[self._read :])
         if not self._matcher.consume_tokens(fresh):
-            raise GrammarError(_why(_LOST, self._matcher))
+            raise _lost(self._matcher)
         self._read += len(fresh)
         mask = self._matcher.compute_logit_bias()
         if self._matcher.is_error():
-            raise GrammarError(_why(_LOST, self._matcher))
+            raise _lost(self._matcher)
         return mask
 
 
@@ -57,30 +52,22 @@ class Grammars:
             except ValueError as error:  # a kind of vocabulary that it does not know
                 self._problem = str(error).partition("\n")[0]
 
+    @property
+    def keeps(self) -> Keeps:
+        """Say whether answers can be kept to a schema."""
+        return Keeps.NONE if self._tokenizer is None else Keeps.GRAMMAR
+
     def guide(self, schema: str) -> Guide:
         """Return the guide of an answer that begins.  Raises GrammarError with a sentence."""
         if self._tokenizer is None:
-            raise GrammarError(f"This model cannot be kept to a JSON format: {self._problem}."[:_LONGEST])
-        try:
-            grammar = _compiled(schema)
-        except ValueError as error:
-            raise GrammarError(f"The schema cannot be used: {error}"[:_LONGEST]) from error
-        matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=self._limits)
+            raise GrammarError(f"This model cannot be kept to a JSON format: {self._problem}."[:LONGEST])
+        matcher = LLMatcher(self._tokenizer, compiled(schema), log_level=0, limits=self._limits)
         matcher.compute_logit_bias()  # some faults show only when it begins
         if matcher.is_error():
-            raise GrammarError(_why("The schema cannot be used", matcher))
+            raise unusable(matcher.get_error())
         return Guide(matcher)
 
 
-def _compiled(schema: str) -> str:
-    """Return the grammar of JSON on one line, as ``json.dumps`` writes it.  Raises ValueError.
-
-    Where white space is free, a small model writes it until its limit.
-    """
-    return LLMatcher.grammar_from_json_schema(
-        schema, overrides={"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-    )
-
-
-def _why(what: str, matcher: LLMatcher) -> str:
-    return f"{what}: {' '.join(matcher.get_error().split())}"[:_LONGEST]
+def _lost(matcher: LLMatcher) -> GrammarError:
+    why = " ".join(matcher.get_error().split())
+    return GrammarError(f"The answer cannot be kept to its schema: {why}"[:LONGEST])
