@@ -46,9 +46,8 @@ def _prompts(count: int) -> list[str]:
 
 def _rate(engine: TransformersEngine) -> float:
     for n, prompt in enumerate(_prompts(_AT_ONCE)):
-        engine.submit(
-            Order(f"r{n}", (Message("user", prompt),), Sampling(max_tokens=_TOKENS, seed=1, temperature=0))
-        )
+        sampling = Sampling(max_tokens=_TOKENS, seed=1, temperature=0)
+        engine.prepare(Order(f"r{n}", (Message("user", prompt),), sampling))()
     tokens, ended, began = 0, 0, time.perf_counter()
     while ended < _AT_ONCE:
         for event in engine.step():

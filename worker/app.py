@@ -211,14 +211,14 @@ async def _watch(engine: Engine) -> None:
 
 
 async def _beat(probes: Probes, engine: Engine, step_timeout: float) -> None:
-    """Say that the process is alive, while the event loop turns and no step hangs."""
+    """Say that the process is alive, while the event loop turns and neither a step nor a tokenizer hangs."""
     steps, since = -1, time.monotonic()
     while True:
         stats = engine.stats()
         now = time.monotonic()
         if stats.steps != steps or stats.running + stats.waiting == 0:
             steps, since = stats.steps, now
-        if now - since < step_timeout:
+        if max(now - since, stats.preparing_seconds) < step_timeout:
             probes.beat()
         await asyncio.sleep(1)
 

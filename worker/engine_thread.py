@@ -1,15 +1,18 @@
-"""One thread that steps an engine: commands go in by a queue, and once per step everything comes out."""
+"""Two threads around an engine: one prepares orders, one steps; once per step everything comes out."""
 
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from shared.log import Reason
 from worker.engines.contract import (
+    Admit,
     Ended,
     EngineError,
     EngineInfo,
@@ -28,8 +31,14 @@ _JOIN_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Submit:
+class _Given:
     order: Order
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Admission:
+    admit: Admit
     ticket: int
 
 
@@ -38,27 +47,33 @@ class _Cancel:
     response_id: str
 
 
-_Command = _Submit | _Cancel
+_Command = _Admission | _Cancel
 
 
 class EngineThread:
     """Any stepper behind the ``Engine`` protocol.
 
-    The event loop never waits for the engine: ``submit`` and ``cancel`` leave a command, the thread takes
-    all commands before each step and hands over what a step made with one ``call_soon_threadsafe``.  Each
-    order has a ticket, and a batch says which tickets were known when it was made; so an event of an order
-    that was cancelled meanwhile, even if its response was submitted again, is recognised and dropped.
+    The event loop never waits for the engine, and no step for a prompt that is long to tokenise: a thread of
+    its own prepares order after order, and leaves a command to admit it if it is still wanted then.  The
+    engine's thread takes all commands before each step and hands over what a step made with one
+    ``call_soon_threadsafe``.  Each order has a ticket, and a batch says which tickets were known when it was
+    made; so an event of an order that was cancelled meanwhile, even if its response was submitted again, is
+    recognised and dropped.
     """
 
     def __init__(self, make: Callable[[], Stepper], watch: Watch = lambda _: None) -> None:
         """``make`` runs in the thread, since it may load a model for minutes; it raises EngineError."""
         self._make = make
         self._watch = watch
+        self._orders: queue.SimpleQueue[_Given | None] = queue.SimpleQueue()
         self._commands: deque[_Command] = deque()
         self._wake = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._preparing: threading.Thread | None = None
+        self._preparing_since = 0.0
         self._live: dict[str, int] = {}
+        """The ticket of each order that is wanted.  Changed on the loop; under the lock where it is a cancel."""
         self._ticket = 0
         self._seen = 0
         self._stats = Stats(steps=0, running=0, waiting=0, prompt_tokens=0, generated_tokens=0)
@@ -102,37 +117,43 @@ class EngineThread:
 
     def submit(self, order: Order) -> None:
         """Take an order.  What is wrong with it comes as Ended."""
+        self.cancel(order.response_id)
         self._ticket += 1
         self._live[order.response_id] = self._ticket
-        self._command(_Submit(order, self._ticket))
+        self._orders.put(_Given(order, self._ticket))
 
     def cancel(self, response_id: str) -> None:
-        """Forget a sequence: no event of it comes any more."""
-        if self._live.pop(response_id, None) is not None:
-            self._command(_Cancel(response_id))
+        """Forget a sequence: no event of it comes any more.  What is not prepared yet never will be."""
+        with self._wake:
+            if self._live.pop(response_id, None) is not None:
+                self._command(_Cancel(response_id))
 
     def stats(self) -> Stats:
-        """Return the counters as of the last step."""
-        return self._stats
+        """Return the counters as of the last step; what is not prepared yet counts as waiting."""
+        stats, since = self._stats, self._preparing_since
+        unprepared = sum(ticket > self._seen for ticket in self._live.values())
+        seconds = time.monotonic() - since if since else 0.0
+        return replace(stats, waiting=stats.waiting + unprepared, preparing_seconds=seconds)
 
     async def close(self) -> None:
-        """Stop the thread after its step in progress.
+        """Stop the threads after the step, and the prompt, in progress.
 
-        Raises EngineError if that takes too long; the thread then ends with the process.
+        Raises EngineError if that takes too long; they then end with the process.
         """
-        self._live.clear()
         with self._wake:
+            self._live.clear()
             self._closing = True
             self._wake.notify()
-        if self._thread.ident is not None:
-            await asyncio.to_thread(self._thread.join, _JOIN_SECONDS)
-        if self._thread.is_alive():
+        self._orders.put(None)
+        begun = [thread for thread in (self._thread, self._preparing) if thread and thread.ident is not None]
+        await asyncio.to_thread(_join, begun)
+        if any(thread.is_alive() for thread in begun):
             raise EngineError(f"The engine's step did not end within {_JOIN_SECONDS:.0f} seconds.")
 
     def _command(self, command: _Command) -> None:
-        with self._wake:
-            self._commands.append(command)
-            self._wake.notify()
+        """Leave a command; the caller holds the lock."""
+        self._commands.append(command)
+        self._wake.notify()
 
     def _deliver(self, seen: int, events: Sequence[Event]) -> None:
         """Pass on what is still wanted of a batch."""
@@ -143,7 +164,27 @@ class EngineThread:
         if wanted:
             self._on_step(wanted)
 
-    # In the thread.
+    # In the thread that prepares.
+
+    def _prepare(self, stepper: Stepper) -> None:
+        while (given := self._orders.get()) is not None:
+            if self._live.get(given.order.response_id) != given.ticket:
+                continue  # cancelled while it waited for its turn
+            self._preparing_since = time.monotonic()
+            try:
+                admit = stepper.prepare(given.order)
+            except BaseException as error:  # noqa: BLE001 -- a panic in a tokenizer's Rust is no Exception
+                self._call(self._deliver, given.ticket, [_failed_on(given.order, error)])
+            else:
+                self._admit(given, admit)
+            self._preparing_since = 0.0
+
+    def _admit(self, given: _Given, admit: Admit) -> None:
+        with self._wake:  # so that a cancel comes either before, and is seen, or after, and finds it there
+            if self._live.get(given.order.response_id) == given.ticket:
+                self._command(_Admission(admit, given.ticket))
+
+    # In the engine's thread.
 
     def _run(self) -> None:
         try:
@@ -151,6 +192,10 @@ class EngineThread:
         except Exception as error:  # noqa: BLE001 -- whatever it is, start() raises it on the loop
             self._call(_fail, self._started, error)
             return
+        self._preparing = threading.Thread(
+            target=self._prepare, args=(stepper,), name="engine-prepare", daemon=True
+        )
+        self._preparing.start()
         self._call(_succeed, self._started, stepper.info)
         try:
             self._work(stepper)
@@ -173,9 +218,9 @@ class EngineThread:
             self._wake.wait_for(lambda: self._closing or self._commands or stepper.busy)
             commands, self._commands = self._commands, deque()
         for command in commands:
-            if isinstance(command, _Submit):
+            if isinstance(command, _Admission):
                 self._seen = command.ticket
-                stepper.submit(command.order)
+                command.admit()
             else:
                 stepper.cancel(command.response_id)
         return not self._closing
@@ -207,6 +252,21 @@ def kind_of(before: Stats, after: Stats) -> StepKind | None:
     if prefill:
         return StepKind.PREFILL
     return StepKind.DECODE if decode else None
+
+
+def _failed_on(order: Order, error: BaseException) -> Ended:
+    first = str(error).partition("\n")[0]
+    return Ended(
+        order.response_id,
+        Reason.ERROR,
+        f"The engine failed on this prompt: {type(error).__name__}: {first}",
+    )
+
+
+def _join(threads: Sequence[threading.Thread]) -> None:
+    deadline = time.monotonic() + _JOIN_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _succeed(started: asyncio.Future[EngineInfo], info: EngineInfo) -> None:

@@ -120,7 +120,10 @@ class WorkerSettings:
         "DRAIN_SECONDS", 5.0, "Time in which a stopping worker hands its responses over, at most.", minimum=0
     )
     step_timeout: float = setting(
-        "STEP_TIMEOUT", 60.0, "A step that lasts longer is taken for hung.", minimum=1
+        "STEP_TIMEOUT",
+        60.0,
+        "A step, or tokenising a prompt, that lasts longer is taken for hung.",
+        minimum=1,
     )
     probe_host: str = setting("PROBE_HOST", "127.0.0.1", "Address of the internal port.")
     probe_port: int = setting(

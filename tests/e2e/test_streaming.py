@@ -22,7 +22,7 @@ from shared.store.link import Link
 from shared.store.live import LiveReader
 from worker.app import operate
 from worker.engine_thread import EngineThread
-from worker.engines.contract import Engine, Event, Order, Stats, Stepper
+from worker.engines.contract import Admit, Engine, Event, Order, Stats, Stepper
 from worker.engines.transformers.engine import TransformersEngine
 from worker.settings import WorkerSettings
 
@@ -49,8 +49,8 @@ class Gated:
     def busy(self) -> bool:
         return self._inner.busy
 
-    def submit(self, order: Order) -> None:
-        self._inner.submit(order)
+    def prepare(self, order: Order) -> Admit:
+        return self._inner.prepare(order)
 
     def cancel(self, response_id: str) -> None:
         self._inner.cancel(response_id)

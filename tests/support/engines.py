@@ -42,7 +42,7 @@ class Heard:
 def run(stepper: Stepper, *orders: Order, steps: int = 10_000) -> Heard:
     """Submit, then step until nothing is left to do, or for so many steps."""
     for given in orders:
-        stepper.submit(given)
+        stepper.prepare(given)()
     heard = Heard()
     while stepper.busy and steps:
         heard.events += stepper.step()

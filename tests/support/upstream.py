@@ -14,9 +14,10 @@ import re
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from worker.detokenizer import StopStrings
-from worker.engines.contract import Event, Order, Stats
+from worker.engines.contract import Admit, Event, Order, Stats
 from worker.engines.openai.engine import OpenAIEngine
 from worker.engines.options import UpstreamOptions
 
@@ -263,7 +264,10 @@ class Asking:
         stats = self.engine.stats()
         return bool(self._batches or stats.running or stats.waiting or self.engine._news)
 
-    def submit(self, order: Order) -> None:
+    def prepare(self, order: Order) -> Admit:
+        return partial(self._submit, order)
+
+    def _submit(self, order: Order) -> None:
         self.cancel(order.response_id)
         self._loop.run_until_complete(self._call(self.engine.submit, order))
 

@@ -15,22 +15,23 @@ import time
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from scripted_engine import ScriptedEngine
 from store_bench import LEASES, eventually
 
 from shared.log import Kind, Reason, Status, new_response_id, unescape
-from shared.observe import make_logger
+from shared.observe import Probes, make_logger
 from shared.request import Message, Request, Sampling
 from shared.settings import SettingsError
 from shared.store.contract import Followed
 from shared.store.gateway import RedisGatewayStore
 from shared.store.link import Link
 from tokenwire.valkey import answers, command, find_program
-from worker.app import operate, serve
+from worker.app import _beat, operate, serve
 from worker.engine_thread import EngineThread
-from worker.engines.contract import EngineError, Event
+from worker.engines.contract import EngineError, Event, Stats
 from worker.engines.echo import EchoEngine
 from worker.engines.options import EchoOptions
 from worker.settings import WorkerSettings
@@ -249,6 +250,18 @@ async def test_a_worker_whose_engine_has_failed_goes_away_and_says_so(fleet: Fle
 
     with pytest.raises(EngineError, match="start the worker again"):
         await operate(engine, settings, asyncio.Event(), make_logger("worker", io.StringIO()))
+
+
+@pytest.mark.parametrize(("seconds", "beats"), [(0.0, 1), (59.0, 1), (61.0, 0)])
+async def test_a_worker_whose_tokenizer_hangs_is_not_live_though_others_are_decoded(seconds, beats):
+    engine, probes = ScriptedEngine(), Mock(spec=Probes)
+    engine.stats = lambda: Stats(7, 1, 1, 0, 0, preparing_seconds=seconds)
+
+    beating = asyncio.create_task(_beat(probes, engine, step_timeout=60))
+    await asyncio.sleep(0)
+    beating.cancel()
+
+    assert probes.beat.call_count == beats
 
 
 class Breaking(EchoEngine):

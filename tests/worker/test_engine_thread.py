@@ -30,6 +30,11 @@ class Counting:
         self.may_step = threading.Event()
         self.may_step.set()
         self.stepping = threading.Event()
+        self.may_prepare = threading.Event()
+        self.may_prepare.set()
+        self.preparing = threading.Event()
+        self.prepared: list[str] = []
+        self.refuses: BaseException | None = None
         self.crash = False
         self.closed = threading.Event()
 
@@ -37,8 +42,13 @@ class Counting:
     def busy(self):
         return bool(self.left)
 
-    def submit(self, given):
-        self.left[given.response_id] = given.sampling.max_tokens
+    def prepare(self, given):
+        self.preparing.set()
+        assert self.may_prepare.wait(WAIT)
+        if self.refuses:
+            raise self.refuses
+        self.prepared.append(given.response_id)
+        return lambda: self.left.update({given.response_id: given.sampling.max_tokens})
 
     def cancel(self, response_id):
         self.left.pop(response_id, None)
@@ -98,6 +108,7 @@ async def running():
     await running.engine.start(running.on_step)
     yield running
     running.stepper.may_step.set()
+    running.stepper.may_prepare.set()
     await running.engine.close()
 
 
@@ -108,6 +119,21 @@ async def in_step(running):
 def hold(running):
     running.stepper.stepping.clear()
     running.stepper.may_step.clear()
+
+
+async def commanded(running, count):
+    """Wait until so many commands lie ready for the engine's thread."""
+    async with asyncio.timeout(WAIT):
+        while len(running.engine._commands) < count:  # noqa: ASYNC110 - the threads have no event for it
+            await asyncio.sleep(0.001)
+
+
+async def in_preparation(running, name, max_tokens=3):
+    """Begin to prepare an order and stay there."""
+    running.stepper.preparing.clear()
+    running.stepper.may_prepare.clear()
+    running.engine.submit(order(name, max_tokens))
+    assert await asyncio.to_thread(running.stepper.preparing.wait, WAIT)
 
 
 async def test_an_order_is_computed_and_handed_over_once_per_step(running):
@@ -123,6 +149,7 @@ async def test_everything_a_step_made_comes_in_one_batch(running):
     await in_step(running)
     running.engine.submit(order("b"))
     running.engine.submit(order("c"))
+    await commanded(running, 2)
     running.stepper.may_step.set()
     await running.until(lambda: running.ended("b") and running.ended("c"))
     assert [event.response_id for event in running.batches[1][:3]] == ["a", "b", "c"]
@@ -213,6 +240,101 @@ async def test_close_does_not_wait_for_ever_for_a_stuck_step(running, monkeypatc
     await in_step(running)
     with pytest.raises(EngineError, match="did not end"):
         await running.engine.close()
+
+
+async def test_steps_go_on_while_an_order_is_prepared(running):
+    running.engine.submit(order("a", 1_000_000))
+    await running.until(lambda: running.batches)
+    await in_preparation(running, "b")
+    before = len(running.batches)
+    await running.until(lambda: len(running.batches) >= before + 5)
+    assert (running.stepper.prepared, running.engine.stats().waiting) == (["a"], 1)
+    running.stepper.may_prepare.set()
+    await running.until(lambda: running.ended("b"))
+
+
+async def test_a_cancel_in_preparation_ends_it_at_once_and_it_is_never_computed(running):
+    await in_preparation(running, "a", 1_000_000)
+    assert running.engine.stats().waiting == 1
+    running.engine.cancel("a")
+    assert running.engine.stats().waiting == 0
+    running.stepper.may_prepare.set()
+    running.engine.submit(order("b"))
+    await running.until(lambda: running.ended("b"))
+    assert {event.response_id for event in running.events} == {"b"}
+    assert (running.stepper.prepared, running.stepper.left) == (["a", "b"], {})
+
+
+async def test_what_is_cancelled_before_its_turn_is_not_even_prepared(running):
+    await in_preparation(running, "a")
+    running.engine.submit(order("b"))
+    running.engine.cancel("b")
+    running.stepper.may_prepare.set()
+    running.engine.submit(order("c"))
+    await running.until(lambda: running.ended("a") and running.ended("c"))
+    assert running.stepper.prepared == ["a", "c"]
+
+
+async def test_a_response_ordered_again_in_preparation_is_computed_once(running):
+    await in_preparation(running, "a", 1_000_000)
+    running.engine.cancel("a")
+    running.engine.submit(order("a", 2))
+    running.stepper.may_prepare.set()
+    await running.until(lambda: running.ended("a"))
+    running.engine.submit(order("b"))
+    await running.until(lambda: running.ended("b"))
+    assert [event.ids for event in running.events[:2]] == [(1,), (0,)]
+    assert (len(running.ended("a")), running.stepper.left) == (1, {})
+
+
+async def test_orders_are_admitted_as_they_came(running):
+    await in_preparation(running, "first")
+    names = [f"r{number}" for number in range(20)]
+    for name in names:
+        running.engine.submit(order(name, 1))
+    running.stepper.may_prepare.set()
+    await running.until(lambda: running.ended(names[-1]))
+    ended = [event.response_id for event in running.events if isinstance(event, Ended)]
+    assert [name for name in ended if name != "first"] == names
+
+
+class Panic(BaseException):
+    """What a library in Rust raises when it breaks: no Exception."""
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Already borrowed\nand more"), Panic("Already borrowed")])
+async def test_an_order_that_cannot_be_prepared_fails_alone(running, error):
+    running.stepper.refuses = error
+    running.engine.submit(order("bad"))
+    await running.until(lambda: running.ended("bad"))
+    running.stepper.refuses = None
+    running.engine.submit(order("good"))
+    await running.until(lambda: running.ended("good"))
+    (ended,) = running.ended("bad")
+    assert ended.reason is Reason.ERROR
+    assert ended.message == f"The engine failed on this prompt: {type(error).__name__}: Already borrowed"
+    assert running.engine.healthy
+
+
+async def test_how_long_an_order_has_been_in_preparation_is_told(running):
+    assert running.engine.stats().preparing_seconds == 0.0
+    await in_preparation(running, "a")
+    running.engine._preparing_since -= 30
+    assert 30 < running.engine.stats().preparing_seconds < 30 + WAIT
+    running.stepper.may_prepare.set()
+    await running.until(lambda: running.ended("a"))
+    assert running.engine.stats().preparing_seconds == 0.0
+
+
+async def test_close_does_not_wait_for_ever_for_a_stuck_preparation(running, monkeypatch):
+    monkeypatch.setattr("worker.engine_thread._JOIN_SECONDS", 0.05)
+    await in_preparation(running, "a")
+    with pytest.raises(EngineError, match="did not end"):
+        await running.engine.close()
+    running.stepper.may_prepare.set()
+    monkeypatch.undo()
+    await running.engine.close()
+    assert (running.events, running.stepper.left) == ([], {})
 
 
 async def test_an_engine_that_cannot_start_says_why():

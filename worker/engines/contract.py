@@ -60,6 +60,8 @@ class Ended:
 
 
 Event = Piece | Ended
+Admit = Callable[[], None]
+"""What is left to do for an order that is prepared; called in the engine's thread, between two steps."""
 Watch = Callable[["StepTaken"], None]
 """Called in the engine's thread after each step that computed anything."""
 OnStep = Callable[[Sequence[Event]], None]
@@ -101,6 +103,8 @@ class Stats:
     """Tokens whose state the KV cache holds for running sequences."""
     cache_capacity: int = 0
     """Tokens it has room for; 0 if the engine has none of its own."""
+    preparing_seconds: float = 0.0
+    """For how long the order that is being prepared has been; 0 if none is."""
     device_bytes_used: int = 0
     device_bytes_total: int = 0
     """Memory of the GPU; 0 without one."""
@@ -165,11 +169,15 @@ class Stepper(Protocol):
 
     info: EngineInfo
 
-    def submit(self, order: Order) -> None:
-        """Take an order; what is wrong with it is said by the next step."""
+    def prepare(self, order: Order) -> Admit:
+        """Do all that an order costs before its first step, as tokenising its prompt does.
+
+        Called one order at a time in a thread beside the engine's, so it touches nothing that a step changes.
+        What is wrong with the order is said by the step that follows its admission.
+        """
 
     def cancel(self, response_id: str) -> None:
-        """Forget a sequence: no later step says anything of it."""
+        """Forget a sequence that was admitted: no later step says anything of it."""
 
     def step(self) -> Sequence[Event]:
         """Take one step; blocks while it computes.  An empty result is a step too."""

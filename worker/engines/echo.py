@@ -21,12 +21,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from shared.log import Reason
 from shared.logprobs import Scored, encode, join
 from shared.request import Keeps, Message
 from worker.detokenizer import Decoder, TextStream
-from worker.engines.contract import Ended, EngineInfo, Event, Order, Piece, Stats
+from worker.engines.contract import Admit, Ended, EngineInfo, Event, Order, Piece, Stats
 from worker.engines.options import EchoOptions
 from worker.sequence import Sequence
 
@@ -141,20 +142,17 @@ class EchoEngine:
         """Whether a step would do anything."""
         return bool(self._running or self._waiting or self._news)
 
-    def submit(self, order: Order) -> None:
-        """Take an order; a refusal or an ending already in the log is said by the next step."""
-        self.cancel(order.response_id)
+    def prepare(self, order: Order) -> Admit:
+        """Split the prompt; a refusal or an ending already in the log is said once it is admitted."""
         prompt = [word for message in order.messages for word in words(message.text)]
         refused = self._refused(order, len(prompt))
         if refused:
-            self._news.append(refused)
-            return
+            return partial(self._admit, order.response_id, [refused])
         decoder = self._decoder(order)
         sequence = self._sequence(order, decoder, len(prompt))
-        self._news += sequence.resume()
-        if sequence.ending is None:
-            poisoned = self._options.poison and any(POISON in word for word in prompt)
-            self._waiting.append(_Waiting(sequence, decoder, poisoned))
+        poisoned = self._options.poison and any(POISON in word for word in prompt)
+        waiting = _Waiting(sequence, decoder, poisoned)
+        return partial(self._admit, order.response_id, sequence.resume(), waiting)
 
     def cancel(self, response_id: str) -> None:
         """Forget a sequence; its slot is free for the next step."""
@@ -165,7 +163,7 @@ class EchoEngine:
     def step(self) -> list[Event]:
         """Wait for the next tick and make every token due by then."""
         self._steps += 1
-        self._admit()
+        self._begin()
         self._wait_for_tick()
         events, self._news = self._news, []
         now = self._clock()
@@ -214,7 +212,13 @@ class EchoEngine:
         text = TextStream(decoder, stops)
         return Sequence(order, range(prompt_tokens), text, context_length=self._options.context_length)
 
-    def _admit(self) -> None:
+    def _admit(self, response_id: str, news: list[Event], waiting: _Waiting | None = None) -> None:
+        self.cancel(response_id)
+        self._news += news
+        if waiting is not None and waiting.sequence.ending is None:
+            self._waiting.append(waiting)
+
+    def _begin(self) -> None:
         begins = self._clock() + self._options.prefill_seconds
         while self._waiting and len(self._running) < self._options.slots:
             waiting = self._waiting.popleft()

@@ -106,7 +106,7 @@ def test_the_first_piece_alone_names_the_prompt_tokens(stepper):
 
 def test_more_orders_than_slots_wait_and_finish(stepper):
     for n in range(10):
-        stepper.submit(order(f"r{n}"))
+        stepper.prepare(order(f"r{n}"))()
     stepper.step()
     assert (stepper.stats().running, stepper.stats().waiting) == (3, 7)
     heard = run(stepper)
@@ -138,7 +138,7 @@ def test_a_cancel_of_an_unknown_response_is_harmless(stepper):
 
 def test_an_answer_cut_short_stops_before_long(stepper):
     """Streaming is real: five deltas do not take many steps, whatever the answer's length would be."""
-    stepper.submit(order("a", "the fox", max_tokens=200))
+    stepper.prepare(order("a", "the fox", max_tokens=200))()
     deltas = first = 0
     while deltas < 5:
         deltas += sum(1 for event in stepper.step() if isinstance(event, Piece) and event.text)

@@ -57,7 +57,7 @@ def test_a_long_answer_is_possible():
 
 def test_token_n_appears_n_ticks_after_the_start():
     engine, clock = paced()
-    engine.submit(order("a", max_tokens=100))
+    engine.prepare(order("a", max_tokens=100))()
     engine.step()
     began = clock.now
     for n in range(1, 30):
@@ -69,7 +69,7 @@ def test_token_n_appears_n_ticks_after_the_start():
 def test_all_that_are_due_are_made_in_one_step_per_tick():
     engine, clock = paced(slots=500)
     for n in range(500):
-        engine.submit(order(f"r{n}", max_tokens=1000))
+        engine.prepare(order(f"r{n}", max_tokens=1000))()
         clock.now += 0.0001
         if n % 100 == 99:
             engine.step()
@@ -82,7 +82,7 @@ def test_all_that_are_due_are_made_in_one_step_per_tick():
 
 def test_a_process_that_was_held_up_catches_up_in_one_piece():
     engine, clock = paced()
-    engine.submit(order("a", max_tokens=100))
+    engine.prepare(order("a", max_tokens=100))()
     engine.step()
     clock.now += 0.2
     (piece,) = engine.step()
@@ -91,7 +91,7 @@ def test_a_process_that_was_held_up_catches_up_in_one_piece():
 
 def test_what_it_catches_up_with_is_not_more_than_was_asked():
     engine, clock = paced()
-    engine.submit(order("a", max_tokens=4))
+    engine.prepare(order("a", max_tokens=4))()
     engine.step()
     clock.now += 10
     assert engine.step() == [Piece("a", "quick brown fox ", (1, 2, 3)), Ended("a", Reason.LENGTH)]
@@ -99,7 +99,7 @@ def test_what_it_catches_up_with_is_not_more_than_was_asked():
 
 def test_prefill_takes_its_time_and_the_steps_go_on_meanwhile():
     engine, clock = paced(prefill_seconds=1.0)
-    engine.submit(order("a"))
+    engine.prepare(order("a"))()
     began, events = clock.now, []
     while not events:
         events = engine.step()
@@ -110,7 +110,7 @@ def test_prefill_takes_its_time_and_the_steps_go_on_meanwhile():
 
 def test_a_slow_pace_still_takes_commands_in_time():
     engine, clock = paced(rate=0.5)
-    engine.submit(order("a"))
+    engine.prepare(order("a"))()
     engine.step()
     engine.step()
     assert max(clock.slept) <= 0.25
@@ -118,7 +118,7 @@ def test_a_slow_pace_still_takes_commands_in_time():
 
 def test_a_resumed_answer_keeps_the_pace_from_its_resumption():
     engine, clock = paced()
-    engine.submit(order("a", "one two three", ids=range(4), logged="one two three one "))
+    engine.prepare(order("a", "one two three", ids=range(4), logged="one two three one "))()
     assert engine.step() == [Piece("a", "two ", (4,))]
     began = clock.now
     assert engine.step() == [Piece("a", "three ", (5,))]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from dataclasses import replace
 
 import pytest
@@ -13,6 +15,7 @@ from transformers import AutoModelForCausalLM
 from shared.log import Reason
 from shared.logprobs import decode, join
 from shared.request import Message
+from worker.engine_thread import EngineThread
 from worker.engines.contract import EngineError, Piece
 from worker.engines.transformers.check import check, plain_logits
 from worker.engines.transformers.engine import TransformersEngine
@@ -124,9 +127,61 @@ def test_a_prompt_of_any_length_is_computed_in_chunks_alike(loaded, tiny_model_d
 
 
 def test_the_first_piece_comes_before_the_third_step(engine):
-    engine.submit(order("a", "Hi"))
+    engine.prepare(order("a", "Hi"))()
     pieces = [event for _ in range(3) for event in engine.step() if isinstance(event, Piece)]
     assert pieces
+
+
+class Gate:
+    """The tokenizer, standing still at a prompt that has the word."""
+
+    def __init__(self, word):
+        self.word, self.reached, self.opened = word, threading.Event(), threading.Event()
+
+    def __call__(self, tokenizer, messages, *, raw=False):
+        if self.word in messages[-1].text:
+            self.reached.set()
+            assert self.opened.wait(40)
+        return encode(tokenizer, messages, raw=raw)
+
+
+async def test_others_are_decoded_while_a_long_prompt_is_tokenised_and_a_stop_then_ends_it(
+    engine, monkeypatch
+):
+    gate = Gate("long")
+    monkeypatch.setattr("worker.engines.transformers.engine.encode", gate)
+    thread, heard, news = EngineThread(lambda: engine), Heard(), asyncio.Event()
+    step, may_step = engine.step, threading.Event()
+    monkeypatch.setattr(engine, "step", lambda: may_step.wait(40) and step())
+
+    def on_step(events):
+        heard.events += events
+        news.set()
+
+    async def until(condition):
+        async with asyncio.timeout(40):
+            while not condition():
+                news.clear()
+                await news.wait()
+
+    await thread.start(on_step)
+    try:
+        thread.submit(order("a", "the fox", max_tokens=50))
+        thread.submit(order("b", "long " * 30))
+        assert await asyncio.to_thread(gate.reached.wait, 40)
+        may_step.set()
+        await until(lambda: heard.endings("a"))
+        thread.cancel("b")
+        assert thread.stats().waiting == 0
+        gate.opened.set()
+        thread.submit(order("c", "Hi"))
+        await until(lambda: heard.endings("c"))
+    finally:
+        gate.opened.set()
+        may_step.set()
+        await thread.close()
+    assert heard.of("b") == []
+    assert engine.stats().prompt_tokens == sum(p.prompt_tokens for name in "ac" for p in heard.pieces(name))
 
 
 def test_time_and_tokens_are_counted(engine):
@@ -198,7 +253,7 @@ def test_it_goes_on_after_a_sequence_failed_that_was_alone(engine):
 
 def test_a_model_that_computes_nothing_any_more_breaks_the_engine(engine):
     Poison(engine, None)
-    engine.submit(order("a"))
+    engine.prepare(order("a"))()
     with pytest.raises(EngineError, match="computes nothing any more"):
         engine.step()
 

@@ -33,6 +33,18 @@ def test_a_folder_is_loaded_and_named_after_itself(tiny_model_dir):
     assert loaded.build == f"transformers|{revision(tiny_model_dir)}|float32"
 
 
+def test_a_tokenizer_that_cuts_and_pads_is_told_once_to_do_neither(tiny_model_dir, tmp_path):
+    """The library would tell it at the first prompt, and fail if another thread used it just then."""
+    twin = copy(tiny_model_dir, tmp_path)
+    content = json.loads((twin / "tokenizer.json").read_text())
+    cut = {"direction": "Right", "max_length": 5, "strategy": "LongestFirst", "stride": 0}
+    pad = {"strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": None}
+    pad |= {"pad_id": 1, "pad_type_id": 0, "pad_token": "<|im_end|>"}
+    (twin / "tokenizer.json").write_text(json.dumps(content | {"truncation": cut, "padding": pad}))
+    backend = load(tiny_options(twin)).backend
+    assert (backend.truncation, backend.padding) == (None, None)
+
+
 def test_a_name_and_a_shorter_context_may_be_set(tiny_model_dir):
     loaded = load(tiny_options(tiny_model_dir, name="mine", context_length=100))
     assert (loaded.name, loaded.context_length) == ("mine", 100)

@@ -102,7 +102,7 @@ def test_it_answers_in_json_of_a_schema_and_another_goes_on_with_it(engine, samp
 
 def test_streaming_is_real_by_the_step_counter(engine):
     before, deltas, first = engine.stats().steps, 0, 0
-    engine.submit(order("a", "Tell me a long story about a lighthouse.", max_tokens=400))
+    engine.prepare(order("a", "Tell me a long story about a lighthouse.", max_tokens=400))()
     while deltas < 5:
         deltas += sum(1 for event in engine.step() if isinstance(event, Piece) and event.text)
         first = first or (engine.stats().steps - before if deltas else 0)

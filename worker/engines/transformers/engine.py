@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from shared.grammar import GrammarError
 from shared.log import Reason
 from worker.detokenizer import TextStream, TokenDecoder
-from worker.engines.contract import Ended, EngineError, EngineInfo, Event, Order, Stats
+from worker.engines.contract import Admit, Ended, EngineError, EngineInfo, Event, Order, Stats
 from worker.engines.options import TransformersOptions
 from worker.engines.transformers.check import check, plain_logits
 from worker.engines.transformers.grammar import Grammars
@@ -68,16 +69,15 @@ class TransformersEngine:
         """Whether a step would do anything."""
         return bool(self._news or self._scheduler.running or self._scheduler.waiting)
 
-    def submit(self, order: Order) -> None:
-        """Take an order; a refusal or an ending already in the log is said by the next step."""
-        self.cancel(order.response_id)
+    def prepare(self, order: Order) -> Admit:
+        """Tokenise the prompt and decode what is logged (the library tokenizers lets go of Python's lock).
+
+        A refusal or an ending already in the log is said once it is admitted.
+        """
         sequence = self._accept(order)
         if isinstance(sequence, Ended):
-            self._news.append(sequence)
-            return
-        self._news += sequence.resume()
-        if sequence.ending is None:
-            self._scheduler.add(sequence)
+            return partial(self._admit, order.response_id, [sequence])
+        return partial(self._admit, order.response_id, sequence.resume(), sequence)
 
     def cancel(self, response_id: str) -> None:
         """Forget a sequence; its slot is free for the next plan."""
@@ -114,6 +114,12 @@ class TransformersEngine:
     def close(self) -> None:
         """Let go of the model and its cache."""
         del self._runner, self._loaded
+
+    def _admit(self, response_id: str, news: list[Event], sequence: Sequence | None = None) -> None:
+        self.cancel(response_id)
+        self._news += news
+        if sequence is not None and sequence.ending is None:
+            self._scheduler.add(sequence)
 
     def _accept(self, order: Order) -> Sequence | Ended:
         wrong = refusal(order.sampling)

@@ -128,6 +128,9 @@ def _read(folder: Path, dtype: torch.dtype, device: torch.device) -> tuple[Any, 
         raise EngineError(f"The model in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise EngineError(f"The model in {folder} has no tokenizer.json, which this engine needs.")
+    # Else the library would switch them off at the first prompt, while other threads use the tokenizer.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
     return model.eval(), tokenizer
 
 
