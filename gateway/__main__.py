@@ -12,16 +12,13 @@ from shared.settings import SettingsError, read
 
 
 def main() -> int:
-    """Run until SIGTERM or SIGINT and return the exit code."""
+    """Run until a signal and return the exit code: 2 if a setting has to be changed."""
     try:
         settings = read(GatewaySettings, os.environ)
         return run(lambda stop: serve(settings, stop))
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    except OSError as problem:
-        sys.stderr.write(f"The gateway cannot listen on {settings.host}:{settings.port}: {problem}.\n")
-        return 1
 
 
 if __name__ == "__main__":

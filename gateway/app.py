@@ -36,6 +36,7 @@ from gateway.turnstile import Turnstile
 from shared.metrics import ProcessMetrics
 from shared.observe import Log, Probes, address, make_logger, watch_lateness
 from shared.otlp import exported
+from shared.settings import PortTaken
 from shared.store.access import Access, RedisAccess, RevocationReader
 from shared.store.check import Watchman
 from shared.store.connect import connect
@@ -132,12 +133,15 @@ class Gateway:
         return self._problem
 
     async def start(self, live: Live) -> None:
-        """Open the door.  Raises OSError if the port can't be had."""
+        """Open the door.  Raises PortTaken if it cannot be had."""
         self.hub.listen(live)
         self._metrics.live_connected.set_function(lambda: float(live.connected))
         await self._round()
         settings = self._settings
-        self.port = await self._door.start(settings.host, settings.port, reuse_port=settings.reuse_port)
+        try:
+            self.port = await self._door.start(settings.host, settings.port, reuse_port=settings.reuse_port)
+        except OSError as error:
+            raise PortTaken("", settings.host, settings.port, error) from error
         await self._round()  # now that the door is open it may be ready
         self.hub.start()
         self._rounds = [

@@ -20,6 +20,8 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from shared.settings import PortTaken
+
 # Thresholds of objectives (0.5 s, 1 s, 2 s to the first token; 50 ms, 100 ms between tokens) lie exactly on
 # a bucket: an alert can only ask at a bucket's edge.
 TTFT_BUCKETS = (
@@ -128,9 +130,12 @@ class Probes:
     def start(self) -> int:
         """Listen, and return the port (any free one if the port given is 0).
 
-        Raises OSError if the port cannot be had.
+        Raises PortTaken if it cannot be had.
         """
-        self._server = _Server(self._address, self._answer)
+        try:
+            self._server = _Server(self._address, self._answer)
+        except OSError as error:
+            raise PortTaken("PROBE_", *self._address, error) from error
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="probes", daemon=True
         )

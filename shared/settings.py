@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
@@ -54,6 +55,19 @@ class SettingsError(Exception):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
+
+
+class PortTaken(SettingsError):
+    """An address cannot be listened on; ``prefix`` is what stands before HOST and PORT in their variables."""
+
+    def __init__(self, prefix: str, host: str, port: int, error: OSError) -> None:
+        number = error.errno or 0
+        reason = os.strerror(number) if number > 0 else error.strerror  # below zero: of the name lookup
+        sentence = (
+            f"{prefix}PORT {port} cannot be had on {host} ({reason}): choose another, 0 for any free one, "
+            f"or set {prefix}HOST to an address of this machine."
+        )
+        super().__init__([sentence])
 
 
 def setting(  # noqa: PLR0913 - all but three are named at the call and rarely given

@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry
 
 from shared.observe import Log, Probes, address, watch_lateness
 from shared.otlp import exported
-from shared.settings import SettingsError
 from shared.store.check import Watchman
 from shared.store.connect import connect
 from shared.store.contract import WorkerInfo
@@ -57,7 +56,7 @@ async def operate(
 ) -> None:
     """Run a worker around an engine until ``stop`` is set, then hand its responses over.
 
-    Raises EngineError if the engine cannot start or has failed, SettingsError if the internal port is taken,
+    Raises EngineError if the engine cannot start or has failed, PortTaken if the internal port cannot be had,
     LeftBehind if something could not be handed over.
     """
     metrics = metrics or WorkerMetrics(CollectorRegistry())
@@ -72,7 +71,7 @@ async def operate(
     metrics.process.ready.set_function(lambda: float(not waiting_for))
     async with contextlib.AsyncExitStack() as stack:
         record = stack.enter_context(exported(settings.otlp, "tokenwire-worker"))
-        port = _listen(probes, settings)
+        port = probes.start()
         stack.callback(probes.stop)
         events = _Events()
         beating = asyncio.create_task(_beat(probes, engine, settings.step_timeout), name="beat")
@@ -114,14 +113,6 @@ async def _close(engine: Engine, log: Log) -> None:
         await engine.close()
     except EngineError as error:
         log.warning("engine_stuck", reason=str(error))
-
-
-def _listen(probes: Probes, settings: WorkerSettings) -> int:
-    try:
-        return probes.start()
-    except OSError as error:
-        port = f"PROBE_PORT {settings.probe_port} cannot be had ({error})"
-        raise SettingsError([f"{port}: choose another, or 0 for any free one."]) from error
 
 
 async def _join(  # noqa: PLR0913 - what the parts are made from

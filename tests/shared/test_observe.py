@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from shared.observe import DURATION_BUCKETS, ITL_BUCKETS, TTFT_BUCKETS, Probes, make_logger
+from shared.settings import PortTaken
 
 
 def logged(stream):
@@ -164,7 +165,9 @@ def test_a_taken_port_is_an_error_at_start():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         probes = Probes("127.0.0.1", taken.getsockname()[1], CollectorRegistry(), lambda: None, 1.0)
-        with pytest.raises(OSError, match="in use"):
+        with pytest.raises(
+            PortTaken, match=r"^PROBE_PORT \d+ cannot be had on 127.0.0.1 \(Address already in use\)"
+        ):
             probes.start()
         probes.stop()
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.settings import REQUIRED, SettingsError, read, setting, table
+from shared.settings import REQUIRED, PortTaken, SettingsError, read, setting, table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,3 +153,12 @@ def test_the_table_escapes_bars():
         mode: tuple[str, ...] = setting("MODE", ("a", "b"), "a|b.")
 
     assert table(Barred).splitlines()[-1] == "| `MODE` | `a,b` | a\\|b. |"
+
+
+def test_a_host_that_nobody_knows_is_named_with_its_reason():
+    error = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    assert str(PortTaken("", "nowhere", 1, error)) == (
+        "PORT 1 cannot be had on nowhere (Name or service not known): choose another, 0 for any free one, or set "
+        "HOST to an address of this machine."
+    )
