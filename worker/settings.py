@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,9 @@ from shared.settings import setting
 from shared.store.contract import Leases
 from worker.engines.options import EchoOptions, TransformersOptions, UpstreamOptions
 from worker.engines.registry import ENGINES
+
+_LEAST_CONTEXT = 16
+"""Tokens; the engine's check of itself at the start takes twelve."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +61,9 @@ class WorkerSettings:
     prefill_share: int = setting(
         "PREFILL_SHARE", 64, "Of them, tokens of prompts while anybody decodes.", minimum=1
     )
-    threads: int = setting("THREADS", 0, "Threads of torch on a CPU; 0 leaves torch's choice.", minimum=0)
+    threads: int = setting(
+        "THREADS", 0, "Threads of torch on a CPU; 0 leaves torch's choice.", minimum=0, maximum=1024
+    )
     upstream: str = setting(
         "UPSTREAM",
         "",
@@ -141,11 +146,28 @@ class WorkerSettings:
     )
 
     def __post_init__(self) -> None:
+        problems = list(self._problems())
+        if problems:
+            raise ValueError("\n".join(problems))
+
+    def _problems(self) -> Iterator[str]:
         if self.reserve_slots >= self.slots:
-            raise ValueError(
+            yield (
                 f"RESERVE_SLOTS is {self.reserve_slots} of {self.slots} SLOTS, so no new request would ever "
                 "be taken: set fewer, or -1 for a fitting number."
             )
+        if self.engine == "transformers" and not self.slots <= self.prefill_share <= self.step_tokens:
+            yield (
+                f"SLOTS is {self.slots}, PREFILL_SHARE {self.prefill_share} and STEP_TOKENS {self.step_tokens}: "
+                "none may be more than the next one."
+            )
+        if 0 < self.context_length < _LEAST_CONTEXT:
+            yield (
+                f"CONTEXT_LENGTH is {self.context_length}, in which no question fits with its answer: set at least "
+                f"{_LEAST_CONTEXT}, or 0 for all the model knows."
+            )
+        if not (self.upstream_key.isascii() and self.upstream_key.isprintable()):
+            yield "UPSTREAM_KEY has characters that cannot stand in a header: write it as it was given to you."
 
     def reserve(self, slots: int) -> int:
         """Return how many of an engine's slots are kept for hand-overs; few slots keep none."""

@@ -63,7 +63,10 @@ def test_another_precision_is_another_build(tiny_model_dir):
     [
         ({"model": "no/such model"}, "neither a folder nor"),
         ({"dtype": "int3"}, "not one of auto"),
-        ({"device": "warp"}, "cannot be used"),
+        ({"device": "warp"}, "^The device 'warp' cannot be used .*set DEVICE to auto, cpu, cuda or cuda:1.$"),
+        ({"device": "mps"}, "^The device 'mps' cannot be used .{0,120}set DEVICE to"),
+        ({"device": "meta"}, "^The device 'meta' cannot be used .it computes nothing.: set DEVICE to"),
+        ({"model": "/nowhere"}, "^There is no folder /nowhere: set MODEL"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(tiny_model_dir, wrong, sentence):
@@ -72,8 +75,13 @@ def test_a_wrong_setting_is_one_sentence(tiny_model_dir, wrong, sentence):
 
 
 def test_a_folder_without_a_model_is_one_sentence(tmp_path):
-    with pytest.raises(EngineError, match="cannot be loaded"):
+    with pytest.raises(EngineError, match=r"^There is no model in .* \(no config.json\): set MODEL"):
         load(tiny_options(tmp_path))
+
+
+def test_a_folder_of_this_user_is_found_by_its_tilde(tiny_model_dir, monkeypatch):
+    monkeypatch.setenv("HOME", str(tiny_model_dir.parent))
+    assert load(tiny_options(f"~/{tiny_model_dir.name}")).name == tiny_model_dir.name
 
 
 def test_equal_models_have_equal_revisions_whoever_wrote_them(tiny_model_dir, tmp_path):

@@ -68,9 +68,17 @@ def test_a_failed_making_leaves_nothing(monkeypatch, tmp_path):
         raise OSError("disk full")
 
     monkeypatch.setattr(model, "_convert", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(EngineError, match=r"cannot be made in .*\(disk full\): set MODEL_CACHE"):
         model.small_model(tmp_path / "cache")
     assert [path for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
+
+
+def test_a_cache_that_is_no_folder_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        EngineError, match=r"cannot be made in .*/file/cache \(Not a directory\): set MODEL_CACHE"
+    ):
+        model.small_model(tmp_path / "file" / "cache")
 
 
 @pytest.mark.usefixtures("converting")

@@ -78,9 +78,16 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.empty(0, device=name).device
+        device = torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:  # an unknown name, or a device this torch has not
-        raise EngineError(f"The device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+        raise EngineError(_not_a_device(name, str(error).splitlines()[0].partition(". ")[0])) from error
+    if device.type == "meta":
+        raise EngineError(_not_a_device(name, "it computes nothing"))
+    return device
+
+
+def _not_a_device(name: str, reason: str) -> str:
+    return f"The device {name!r} cannot be used ({reason}): set DEVICE to auto, cpu, cuda or cuda:1."
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:
@@ -97,8 +104,13 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
 def _folder(options: TransformersOptions) -> Path:
     if options.model in ("", NAME):
         return small_model(options.cache, options.say)
-    if Path(options.model).is_dir():
-        return Path(options.model)
+    folder = Path(options.model).expanduser()
+    if folder.is_dir():
+        return folder
+    if options.model.startswith(("/", ".", "~")):
+        raise EngineError(
+            f"There is no folder {options.model}: set MODEL to a model's folder, or to a hub id."
+        )
     from huggingface_hub import snapshot_download  # noqa: PLC0415 -- only a model from the hub needs it
 
     options.say(f"fetching {options.model} from the hub, or finding it in its cache")
@@ -116,6 +128,8 @@ def _name(options: TransformersOptions) -> str:
 
 
 def _read(folder: Path, dtype: torch.dtype, device: torch.device) -> tuple[Any, PreTrainedTokenizerFast]:
+    if not (folder / "config.json").is_file():
+        raise EngineError(f"There is no model in {folder} (no config.json): set MODEL to a model's folder.")
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the library does not annotate it
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)

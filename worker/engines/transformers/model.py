@@ -41,16 +41,22 @@ def small_model(cache: Path, say: Say = lambda _: None) -> Path:
     """Return the folder of the small model under ``cache``, making it first if it is not there.
 
     ``say`` gets one line per long step.  Safe for several processes at once: one makes it under a lock in a
-    temporary folder and renames that, the others wait.  Raises EngineError if the package is missing.
+    temporary folder and renames that, the others wait.  Raises EngineError if the package or room for it is missing.
     """
     folder = cache / _FOLDER
     if folder.is_dir():
         return folder
     source = find_gguf()
-    cache.mkdir(parents=True, exist_ok=True)
-    with _locked(cache / f".{_FOLDER}.lock", say):
-        if not folder.is_dir():
-            _make(source, folder, say)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with _locked(cache / f".{_FOLDER}.lock", say):
+            if not folder.is_dir():
+                _make(source, folder, say)
+    except OSError as error:
+        raise EngineError(
+            f"{NAME} cannot be made in {cache} ({error.strerror or error}): set MODEL_CACHE (for `make up` "
+            "CACHE_DIR) to a folder of yours with room for it."
+        ) from error
     return folder
 
 
