@@ -125,7 +125,7 @@ class Admission:
             if not isinstance(reply, Overloaded) or (other := await self._elsewhere(request)) is None:
                 break
             request = other
-            reply = await self._meter.place(principal, request) or await self._offer(
+            reply = await self._meter.again(principal, request) or await self._offer(
                 request, principal, watcher
             )
         match reply:
@@ -141,7 +141,7 @@ class Admission:
     async def _offer(
         self, request: Request, principal: Principal, watcher: str | None
     ) -> Submitted | Overloaded | Refused | WireError:
-        """Put a request before the store, and give its principal's place back if nothing comes of it."""
+        """Put a request before the store, and give back what it took if nothing comes of it."""
         reply = await repeated(lambda: self._store.submit(request, watcher, self._bound))
         if not isinstance(reply, Submitted | WireError) or _is_another(request, reply):
             await self._meter.give_back(principal, request.response_id)

@@ -20,7 +20,7 @@ from shared.quota import Quota
 from shared.request import Request
 from shared.store.call import ServerError
 from shared.store.contract import StoreUnavailable
-from shared.store.meters import RUNNING, Charge, Exceeded, Meters, Place, Rate, Scope, Who
+from shared.store.meters import RUNNING, TOKENS, Charge, Exceeded, Meters, Place, Rate, Scope, Who
 
 LEASE_SECONDS = 30.0
 """How long a gateway's count of sockets stands; so long a killed one's count too."""
@@ -103,25 +103,32 @@ class Meter:
 
     async def ask(self, principal: Principal, request: Request) -> tuple[Rate, ...] | WireError:
         """Take what a request needs; return how the rates stand, or the refusal."""
-        if self.meters is None or principal.credential is Credential.NONE:
+        meters = self.meters
+        if meters is None or principal.credential is Credential.NONE:
             return ()
         if self.address_quota.requests_per_minute and principal.address:
             charge = Charge("requests", self.address_quota.requests_per_minute)
             reply = await self._take(Scope(Who.ADDRESS, principal.address), None, [charge])
             if isinstance(reply, WireError):
                 return reply
+        if principal.quota.tokens_per_minute:
+            settled = await repeated(lambda: meters.settle(_owner(principal)))
+            if isinstance(settled, WireError):
+                return settled
         return await self._take(_owner(principal), _place(principal, request), _charges(principal, request))
 
-    async def place(self, principal: Principal, request: Request) -> WireError | None:
-        """Take the place alone that a request needs: its charges were taken under another id."""
+    async def again(self, principal: Principal, request: Request) -> WireError | None:
+        """Take what was given back, under another id: all but the request itself, which counts once."""
         if self.meters is None or principal.credential is Credential.NONE:
             return None
-        taken = await self._take(_owner(principal), _place(principal, request), ())
+        charges = [charge for charge in _charges(principal, request) if charge.reserved]
+        taken = await self._take(_owner(principal), _place(principal, request), charges)
         return taken if isinstance(taken, WireError) else None
 
     async def give_back(self, principal: Principal, response_id: str) -> None:
-        """Free the place of a request that came to nothing; if that fails it is found out later."""
-        if self.meters is not None and principal.quota.responses:
+        """Give back what a request took that came to nothing; if that fails it comes back with time."""
+        quota = principal.quota
+        if self.meters is not None and (quota.responses or quota.tokens_per_minute):
             try:
                 await self.meters.give_back(_owner(principal), response_id)
             except StoreUnavailable:
@@ -204,8 +211,9 @@ def _owner(principal: Principal) -> Scope:
 
 def _place(principal: Principal, request: Request) -> Place | None:
     longest = request.queue_seconds + request.run_seconds + _SLACK_SECONDS
-    most = principal.quota.responses
-    return Place(request.response_id, most, longest) if most else None
+    quota = principal.quota
+    counted = quota.responses or quota.tokens_per_minute
+    return Place(request.response_id, quota.responses, longest) if counted else None
 
 
 def _charges(principal: Principal, request: Request) -> list[Charge]:
@@ -216,7 +224,7 @@ def _charges(principal: Principal, request: Request) -> list[Charge]:
     if quota.tokens_per_minute:
         characters = sum(len(message.text) for message in request.messages)
         cost = math.ceil(characters / _CHARACTERS_PER_TOKEN) + request.sampling.max_tokens
-        charges.append(Charge("tokens", quota.tokens_per_minute, cost))
+        charges.append(Charge(TOKENS, quota.tokens_per_minute, cost, reserved=True))
     return charges
 
 

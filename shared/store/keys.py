@@ -25,6 +25,7 @@ script may touch them.  K is written in the response id, hence the number of par
 | ``{auth}n:DIGEST`` | string | when a principal's tokens were revoked | TTL, 30 days |
 | ``{auth}c`` | channel | the control channel: what was revoked | - |
 | ``{uDIGEST}running`` | sorted set | a principal's response ids -> when each took its place | TTL, the longest run |
+| ``{uDIGEST}reserved`` | hash | response id -> what it has reserved of ``tokens`` and may give back | TTL, the longest run |
 | ``{uDIGEST}sockets``, ``{aDIGEST}sockets`` | hash | gateway -> its sockets of a principal or address, and until when | TTL, 30 s |
 | ``{uDIGEST}BUCKET``, ``{aDIGEST}BUCKET`` | string | ``requests``, ``tokens``, ``messages``: when the bucket is full again | TTL, up to a minute |
 | ``ticket:DIGEST`` | string | whom a ticket lets in | TTL, 30 s; gone when used |

@@ -7,7 +7,7 @@ held is free again after a lease.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -39,6 +39,7 @@ class Place:
 
     response_id: str
     most: int
+    """How many there may be; 0 counts none."""
     longest: float
     """Seconds after which a response has ended for certain."""
 
@@ -51,6 +52,8 @@ class Charge:
     limit: int
     """Allowance of a minute."""
     cost: int = 1
+    reserved: bool = False
+    """It is the most that the place's response may use: what it does not use is given back when it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,8 @@ class Exceeded:
     rates: tuple[Rate, ...] = ()
 
 
-RUNNING = "running"
+RUNNING, RESERVED, TOKENS = "running", "reserved", "tokens"
+"""The running responses, what they have reserved, and the one bucket of which they reserve."""
 
 
 class Meters(Protocol):
@@ -90,10 +94,10 @@ class Meters(Protocol):
         """
 
     async def settle(self, scope: Scope) -> int:
-        """Free the places of responses that have ended; return how many."""
+        """Free the places of responses that have ended, and take of the tokens what they used; return how many."""
 
     async def give_back(self, scope: Scope, response_id: str) -> None:
-        """Free the place of a response that did not come to be."""
+        """Give back the place and the reservation of a response that did not come to be."""
 
     async def tally(self, scope: Scope, gateway: str, count: int, most: int, lease: float) -> bool:
         """Note that a gateway has ``count`` sockets, for ``lease`` seconds; False if all have more than ``most``."""
@@ -113,13 +117,14 @@ class RedisMeters:
     ) -> tuple[Rate, ...] | Exceeded:
         """Take a place and of each bucket: all of it, or nothing."""
         held = place or Place("", 0, 0.0)
+        keys_of = (RUNNING, RESERVED, *(charge.bucket for charge in charges))
         reply = await self._link.script(
             self._scripts["meter"],
-            (_key(scope, RUNNING), *(_key(scope, charge.bucket) for charge in charges)),
+            tuple(_key(scope, what) for what in keys_of),
             held.response_id,
             held.most,
             round(held.longest * 1000),
-            *(number for charge in charges for number in (charge.limit, charge.cost)),
+            *(number for each in charges for number in (each.limit, each.cost, int(each.reserved))),
         )
         refused, wait, *told = map(int, reply)
         rates = tuple(
@@ -131,26 +136,36 @@ class RedisMeters:
         return Exceeded(RUNNING if refused == 1 else charges[refused - 2].bucket, wait / 1000, rates)
 
     async def settle(self, scope: Scope) -> int:
-        """Free the places of responses that have ended; return how many."""
+        """Free the places of responses that have ended, and take of the tokens what they used; return how many."""
         key = _key(scope, RUNNING)
-        seconds, micros = await self._link.command("TIME", key=key)
-        taken = _scores(await self._link.command("ZRANGE", key, 0, -1, "WITHSCORES"))
-        statuses = await asyncio.gather(
-            *(self._link.command("HGET", keys.of_response(each).hash, "status") for each in taken)
+        (seconds, micros), places, reserved = await asyncio.gather(
+            self._link.command("TIME", key=key),
+            self._link.command("ZRANGE", key, 0, -1, "WITHSCORES"),
+            self._link.command("HGETALL", _key(scope, RESERVED)),
+        )
+        taken = _scores(places) | _reserved_at(reserved)
+        states = await asyncio.gather(
+            *(self._link.command("HMGET", keys.of_response(each).hash, "status", "used") for each in taken)
         )
         fresh = int(seconds) * 1000 + int(micros) / 1000 - self._grace * 1000
-        over = [
-            each
-            for (each, since), status in zip(taken.items(), statuses, strict=True)
+        over = {
+            each: used
+            for (each, since), (status, used) in zip(taken.items(), states, strict=True)
             if (status is None and since < fresh) or (status is not None and _ended(status))
-        ]
-        if over:
-            await self._link.command("ZREM", key, *over)
-        return len(over)
+        }
+        return await self._settled(scope, over)
 
     async def give_back(self, scope: Scope, response_id: str) -> None:
-        """Free the place of a response that did not come to be."""
-        await self._link.command("ZREM", _key(scope, RUNNING), response_id)
+        """Give back the place and the reservation of a response that did not come to be."""
+        await self._settled(scope, {response_id: 0})
+
+    async def _settled(self, scope: Scope, used: Mapping[str, Any]) -> int:
+        """Settle what responses took, by the tokens that they used; None where nobody knows."""
+        if not used:
+            return 0
+        told = (value for each, tokens in used.items() for value in (each, "" if tokens is None else tokens))
+        names = tuple(_key(scope, what) for what in (RUNNING, RESERVED, TOKENS))
+        return int(await self._link.script(self._scripts["settle"], names, *told))
 
     async def tally(self, scope: Scope, gateway: str, count: int, most: int, lease: float) -> bool:
         """Note that a gateway has ``count`` sockets, for ``lease`` seconds; False if all have more than ``most``."""
@@ -172,3 +187,9 @@ def _scores(raw: Sequence[Any]) -> dict[str, float]:
     """Read members with scores: pairs from a server that speaks RESP3, else one flat list."""
     pairs = raw if raw and isinstance(raw[0], list | tuple) else zip(raw[::2], raw[1::2], strict=True)
     return {text_of(member): float(score) for member, score in pairs}
+
+
+def _reserved_at(raw: Any) -> dict[str, float]:
+    """Read when each reservation was made: a map from a server that speaks RESP3, else one flat list."""
+    pairs = raw.items() if isinstance(raw, dict) else zip(raw[::2], raw[1::2], strict=True)
+    return {text_of(each): float(text_of(told).partition(" ")[0]) for each, told in pairs}

@@ -118,7 +118,8 @@ async def spread(valkey):
 
 async def test_a_full_partition_refuses_nobody_while_others_have_room(spread):
     made, store = spread
-    alice = replace(ALICE, quota=Quota(responses=8))
+    each = Defaults().max_tokens + 1
+    alice = replace(ALICE, quota=Quota(responses=8, requests_per_minute=9, tokens_per_minute=8 * each + 1000))
 
     accepted = [await made.submit(Create(input="x"), alice, None) for _ in range(8)]
     too_many = await made.submit(Create(input="x"), replace(ALICE, name="bob"), None)
@@ -128,6 +129,9 @@ async def test_a_full_partition_refuses_nobody_while_others_have_room(spread):
     assert too_many.code is Code.OVERLOADED
     # Places were given back where nothing came of them: eight run, and eight are counted.
     assert (await made.submit(Create(input="x"), alice, None)).code is Code.TOO_MANY_ACTIVE
+    # So were tokens, and taken again under the other id; the request itself was counted once.
+    requests, tokens = accepted[-1].rates
+    assert (requests.left, tokens.left >= 1000) == (1, True)
 
 
 async def test_an_idempotency_key_stays_in_its_partition(spread):

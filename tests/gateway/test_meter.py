@@ -172,6 +172,34 @@ async def test_tokens_in_a_minute_are_bounded_by_the_most_that_may_be_answered(v
         assert (await create(bench, alice, input="x" * 4, max_output_tokens=3)).status_code == 200
 
 
+def left(answer):
+    return int(answer.headers["x-ratelimit-remaining-tokens"])
+
+
+async def test_a_short_answer_takes_the_tokens_that_it_used_at_any_gateway(valkey):
+    quota = Quota(tokens_per_minute=1000)
+    async with bounded(valkey, quota, gateways=2) as ((first, second), alice, _, _):
+        assert left(await create(first, alice, input="x" * 4, max_output_tokens=600)) == 399
+        assert refusal(await create(second, alice, max_output_tokens=600)) == (429, "rate_limit_exceeded")
+        await first.hand.answer("a", "b")  # 3 tokens were read and 2 written
+        assert 394 <= left(await create(second, alice, input="x" * 4, max_output_tokens=600)) <= 400
+
+
+async def test_what_comes_to_nothing_takes_no_tokens(valkey):
+    quota = Quota(tokens_per_minute=1000)
+    async with bounded(valkey, quota, waiting_bound=1) as ([bench], alice, bob, _):
+        assert (await create(bench, bob)).status_code == 200
+        for _ in range(3):
+            refused = await create(bench, alice, max_output_tokens=900)
+            assert refusal(refused) == (503, "overloaded")
+        await bench.hand.claim()
+        for _ in range(3):  # but for the first these are one response
+            again = await create(bench, alice, max_output_tokens=400, idempotency_key="k")
+            assert again.status_code == 200
+        await bench.hand.claim()
+        assert left(await create(bench, alice, input="x" * 4, max_output_tokens=1)) >= 580
+
+
 async def test_requests_from_an_address_are_bounded_whoever_asks(valkey):
     async with bounded(valkey, None, requests_per_address=2) as ([bench], alice, bob, _):
         assert [(await create(bench, who)).status_code for who in (alice, bob, alice)] == [200, 200, 429]

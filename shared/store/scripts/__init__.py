@@ -11,7 +11,18 @@ _NEEDS_COMMON = (
     "delete",
 )
 _NEEDS_PULSE = ("sweep", "attend")
-_ALONE = ("announce", "look", "take", "append", "why", "revoke_key", "revoke_principal", "meter", "tally")
+_ALONE = (
+    "announce",
+    "look",
+    "take",
+    "append",
+    "why",
+    "revoke_key",
+    "revoke_principal",
+    "meter",
+    "settle",
+    "tally",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,7 @@ end
 local function enter(status, log, now)
   local principal = redis.call('HGET', HASH, 'principal')
   if not principal then return end
+  redis.call('HSET', HASH, 'used', log.prompt + log.generated)
   local ledger = string.match(HASH, '^({p%d+})') .. 'u:' .. int(math.floor(now / 86400000))
   redis.call('HINCRBY', ledger, status .. ':' .. principal, 1)
   for _, name in ipairs({'prompt', 'cached', 'generated', 'delivered'}) do

@@ -1,4 +1,5 @@
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,8 @@ from store_bench import eventually, on_server
 
 from shared.log import Reason
 from shared.store.connect import connect
-from shared.store.meters import RUNNING, Charge, Exceeded, Place, RedisMeters, Scope, Who
+from shared.store.contract import Append
+from shared.store.meters import RUNNING, TOKENS, Charge, Exceeded, Place, RedisMeters, Scope, Who
 
 ALICE, BOB = Scope(Who.PRINCIPAL, "alice"), Scope(Who.PRINCIPAL, "bob")
 HOME = Scope(Who.ADDRESS, "alice")
@@ -90,7 +92,7 @@ async def test_many_at_once_get_exactly_the_allowance(bench):
 
 
 async def test_everything_counted_expires(bench):
-    await bench.meters.take(ALICE, place("a"), [Charge("requests", 3), Charge("tokens", 100)])
+    await bench.meters.take(ALICE, place("a"), [Charge("requests", 3), Charge("tokens", 100, reserved=True)])
     await bench.meters.tally(ALICE, "g1", 1, 2, LEASE)
     found = 0
     for primary in await bench.link.primaries():
@@ -98,7 +100,7 @@ async def test_everything_counted_expires(bench):
             assert 0 < await primary.command("PTTL", key) <= 61_000, key
             assert b"alice" not in key
             found += 1
-    assert found == 4
+    assert found == 5
 
 
 # ---- running responses
@@ -133,6 +135,128 @@ async def test_a_repeated_take_takes_no_second_place_and_one_given_back_is_free(
     assert isinstance(await bench.meters.take(ALICE, place("b", 1), []), Exceeded)
     await bench.meters.give_back(ALICE, "a")
     assert not isinstance(await bench.meters.take(ALICE, place("b", 1), []), Exceeded)
+
+
+# ---- reservations: what a response did not use of the tokens comes back
+
+
+PER_SECOND = 10
+"""Tokens that come back in a second, of the bucket of these tests."""
+MINUTE = 60 * PER_SECOND
+
+
+async def reserve(bench, response_id, cost, most=0):
+    charge = Charge(TOKENS, MINUTE, cost, reserved=True)
+    return await bench.meters.take(ALICE, place(response_id, most), [charge])
+
+
+async def seconds_taken(bench):
+    """How much of the bucket's minute is taken, in seconds."""
+    (rate,) = await bench.meters.take(ALICE, None, [Charge(TOKENS, MINUTE, 0)])
+    return rate.full_in
+
+
+async def assert_taken(bench, seconds, began):
+    """Check that so much is taken, but for what came back by itself since ``began``."""
+    taken = await seconds_taken(bench)
+    assert max(0, seconds - (time.monotonic() - began)) - 0.001 <= taken <= seconds + 0.001
+
+
+async def answered(bench, request, prompt, generated):
+    """Serve a response of so many tokens to its end."""
+    worker = await bench.worker()
+    claim = await bench.claimed(worker)
+    assert claim.response_id == request.response_id
+    upto = claim.upto + 1
+    append = Append(claim.response_id, claim.epoch, upto, b"x", tuple(range(generated)), prompt)
+    await worker.append([append])
+    await worker.finish(claim, upto, Reason.STOP)
+
+
+async def test_a_response_that_ended_has_taken_what_it_used_and_is_settled_once(bench):
+    request = await bench.submitted()
+    began = time.monotonic()
+    await reserve(bench, request.response_id, 500)
+    assert await bench.meters.settle(ALICE) == 0, "it may still run"
+    await assert_taken(bench, 50, began)
+    await answered(bench, request, 60, 40)
+    assert sum(await asyncio.gather(*(bench.meters.settle(ALICE) for _ in range(9)))) == 1
+    await assert_taken(bench, 10, began)
+
+
+async def test_what_was_used_beyond_the_reservation_is_taken_too_and_never_tells_less_than_nothing(bench):
+    request, began = await bench.submitted(), time.monotonic()
+    await reserve(bench, request.response_id, MINUTE // 2)
+    await answered(bench, request, MINUTE - 1, 1)
+    await reserve(bench, bench.request().response_id, MINUTE // 2)
+    assert await bench.meters.settle(ALICE) == 1
+    (rate,) = await bench.meters.take(ALICE, None, [Charge(TOKENS, MINUTE, 0)])
+    assert rate.left == 0
+    await assert_taken(bench, 90, began)
+    refused = await reserve(bench, "third", 1)
+    assert isinstance(refused, Exceeded)
+    assert 30 - (time.monotonic() - began) < refused.wait <= 30.1
+
+
+async def test_one_that_was_cancelled_before_it_began_or_came_to_nothing_gives_all_back(bench):
+    request = await bench.submitted()
+    await reserve(bench, request.response_id, 300)
+    await reserve(bench, "nothing", 300)
+    await bench.gateway.cancel(request.response_id, "alice")
+    await bench.meters.give_back(ALICE, "nothing")
+    await bench.meters.give_back(ALICE, "nothing")
+    assert await bench.meters.settle(ALICE) == 1
+    assert await seconds_taken(bench) == 0
+
+
+@pytest.mark.parametrize("order", [("a", "b", "c"), ("c", "b", "a"), ("b", "a", "c")])
+async def test_in_whichever_order_they_end_all_is_given_back_and_no_more(bench, order):
+    began = time.monotonic()
+    for each in "abc":
+        await reserve(bench, each, 200)
+    assert isinstance(await reserve(bench, "d", 200), Exceeded)
+    for number, each in enumerate(order, 1):
+        await bench.meters.give_back(ALICE, each)
+        await assert_taken(bench, 60 - 20 * number, began)
+
+
+async def test_what_time_has_paid_back_is_not_given_back_once_more(bench):
+    await reserve(bench, "a", 5)
+    await eventually(lambda: is_full(bench))
+    began = time.monotonic()
+    await reserve(bench, "b", MINUTE)
+    await bench.meters.give_back(ALICE, "a")
+    await assert_taken(bench, 60, began)
+
+
+async def test_what_was_reserved_behind_a_shorter_one_has_moved_forward_with_it(bench):
+    await reserve(bench, "a", 200)
+    await reserve(bench, "b", 5)
+    await bench.meters.give_back(ALICE, "a")
+    await eventually(lambda: is_full(bench))
+    began = time.monotonic()
+    await reserve(bench, "c", MINUTE)
+    await bench.meters.give_back(ALICE, "b")  # it was paid back by time, half a second after the start
+    await assert_taken(bench, 60, began)
+
+
+async def is_full(bench):
+    return await seconds_taken(bench) == 0
+
+
+async def test_a_repeated_reservation_is_one(bench):
+    began = time.monotonic()
+    for _ in range(3):
+        assert not isinstance(await reserve(bench, "a", 500), Exceeded)
+    await assert_taken(bench, 50, began)
+
+
+async def test_a_reservation_of_which_nobody_knows_what_became_stays_taken_and_is_forgotten(bench):
+    began = time.monotonic()
+    await reserve(bench, bench.request().response_id, 500)
+    assert await eventually(lambda: bench.meters.settle(ALICE)) == 1
+    assert await bench.meters.settle(ALICE) == 0
+    await assert_taken(bench, 50, began)
 
 
 # ---- sockets
