@@ -151,7 +151,12 @@ class Scheduler:
         sequence.computed += work.count
         if not chooses:
             return []
-        piece = sequence.accept(result.chosen[work.slot], logprobs=result.logprobs.get(work.slot, ""))
+        chosen, logprobs = result.chosen[work.slot], result.logprobs.get(work.slot, "")
+        try:
+            piece = sequence.accept(chosen, logprobs=logprobs)
+        except Exception as error:  # noqa: BLE001 -- a tokenizer that cannot read an id ends this response alone
+            self._leave(work.slot)
+            return [Ended(sequence.response_id, Reason.ERROR, failure(error))]
         if sequence.ending is not None:
             self._leave(work.slot)
         return [piece, *sequence.last_word()]
@@ -159,6 +164,12 @@ class Scheduler:
     def _leave(self, slot: int) -> None:
         del self._slot_of[self._running.pop(slot).response_id]
         heapq.heappush(self._free, slot)
+
+
+def failure(error: Exception) -> str:
+    """Say in a sentence what ended one response."""
+    first = str(error).partition("\n")[0]
+    return f"The engine failed on this response: {type(error).__name__}: {first}"
 
 
 def fair_shares(wants: list[int], room: int) -> list[int]:

@@ -25,14 +25,13 @@ class Letters:
         return ""
 
 
+def order_of(name, max_tokens=3, logged=0):
+    sampling = Sampling(max_tokens=max_tokens, seed=1)
+    return Order(name, (Message("user", "x"),), sampling, tuple(range(logged)), "x" * logged)
+
+
 def make(name, prompt=3, max_tokens=3, logged=0):
-    order = Order(
-        name,
-        (Message("user", "x"),),
-        Sampling(max_tokens=max_tokens, seed=1),
-        tuple(range(logged)),
-        "x" * logged,
-    )
+    order = order_of(name, max_tokens, logged)
     sequence = Sequence(order, range(prompt), TextStream(Letters()), context_length=1000)
     sequence.resume()
     return sequence
@@ -147,6 +146,25 @@ def test_a_plan_before_the_last_was_applied_is_a_bug_that_shows():
 def test_a_result_without_a_plan_is_a_bug_that_shows():
     with pytest.raises(RuntimeError, match="never planned"):
         Scheduler(1, 16, 8).apply(StepResult())
+
+
+class Unreadable(Letters):
+    """A tokenizer that cannot read what was chosen."""
+
+    def feed(self, _token_id):
+        raise IndexError("no such token\nand more")
+
+
+def test_an_id_that_the_tokenizer_cannot_read_ends_its_response_alone_and_frees_the_slot():
+    scheduler = Scheduler(2, 16, 8)
+    bad = Sequence(order_of("bad"), range(3), TextStream(Unreadable()), context_length=1000)
+    scheduler.add(bad)
+    scheduler.add(make("good"))
+    _, events = step(scheduler)
+    sentence = "The engine failed on this response: IndexError: no such token"
+    assert events == [Ended("bad", Reason.ERROR, sentence), Piece("good", "x", (7,), 3)]
+    scheduler.add(make("next"))
+    assert set(counts(step(scheduler)[0])) == {"good", "next"}
 
 
 def test_a_result_that_lacks_a_chosen_id_is_a_bug_that_shows():

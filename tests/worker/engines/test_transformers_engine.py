@@ -244,6 +244,52 @@ def test_a_sequence_that_makes_the_model_raise_fails_alone(engine):
     assert ending.message == "The engine failed on this response: RuntimeError: index out of range in self"
 
 
+def test_a_neighbour_of_one_that_fails_loses_no_logprob(engine):
+    asked = order("a", TEXTS[0], top_logprobs=2)
+    alone = decode(join(piece.logprobs for piece in run(engine, asked).pieces("a")))
+    token_id, word = rare_token(engine)
+    Poison(engine, token_id)
+    heard = run(engine, asked, steps=5)
+    assert 0 < len(heard.ids("a")) < 8  # it decodes while the other one fails
+    heard.events += run(engine, order("bad", word)).events
+    told = decode(join(piece.logprobs for piece in heard.pieces("a")))
+    assert [each.token for each in told] == [each.token for each in alone]
+    assert [each.logprob for each in told] == pytest.approx([each.logprob for each in alone], abs=1e-4)
+
+
+class Memory:
+    """Makes the model run out of memory whenever more tokens are computed at once than fit."""
+
+    def __init__(self, engine, fits):
+        self.fits, self.seen = fits, 0
+        engine._loaded.model.get_input_embeddings().register_forward_pre_hook(self)
+
+    def __call__(self, _module, inputs):
+        tokens = inputs[0].numel()
+        if tokens > self.fits:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        self.seen = max(self.seen, tokens)
+
+
+@pytest.mark.parametrize("fits", [1, 2, 7])
+def test_a_step_that_does_not_fit_into_memory_is_taken_in_parts_and_nobody_fails(engine, fits):
+    wanted = [order(f"r{n}", text, max_tokens=9, top_logprobs=1) for n, text in enumerate(TEXTS)]
+    alone = run(engine, *wanted)
+    memory = Memory(engine, fits)
+    heard = run(engine, *wanted)
+    assert memory.seen == fits
+    for one in wanted:
+        assert heard.answer(one.response_id) == alone.answer(one.response_id)
+        assert len(heard.pieces(one.response_id)) == len(alone.pieces(one.response_id))
+
+
+def test_a_device_without_memory_for_a_single_token_breaks_the_engine(engine):
+    Memory(engine, 0)
+    engine.prepare(order("a"))()
+    with pytest.raises(EngineError, match="computes nothing any more"):
+        engine.step()
+
+
 def test_it_goes_on_after_a_sequence_failed_that_was_alone(engine):
     token_id, word = rare_token(engine)
     Poison(engine, token_id)

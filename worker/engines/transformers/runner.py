@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from worker.engines.transformers.batch import ATTENTION, Batch, Part, attend
 from worker.engines.transformers.cache import KVCache
 from worker.engines.transformers.sampler import Draw, Penalty, choose, logprobs, penalised, restricted
 from worker.engines.transformers.spelling import Speller
-from worker.scheduler import StepPlan, StepResult, Work
+from worker.scheduler import StepPlan, StepResult, Work, failure
 from worker.sequence import Sequence as Response
 
 _NOT_A_NUMBER = "The model's output for this response is not a number."
@@ -73,17 +74,26 @@ class Runner:
             self._unproved[part.slot] = max(written, part.start + len(part.ids))
 
     def _isolate(self, work: Sequence[Work]) -> StepResult:
-        """Compute ``work`` together; if that raises, in halves, down to the one that is to blame."""
+        """Compute ``work`` together; if that raises, in halves, down to the one that is to blame.
+
+        What does not fit into the device's memory is halved further, within a chunk of a prompt.
+        """
         try:
             return self._together(work)
         except Exception as error:  # noqa: BLE001 -- whatever a sequence makes the model raise is its own end
-            if len(work) == 1:
-                first = str(error).partition("\n")[0]
-                sentence = f"The engine failed on this response: {type(error).__name__}: {first}"
-                return StepResult(failed={work[0].slot: sentence})
-        halves = self._isolate(work[: len(work) // 2]), self._isolate(work[len(work) // 2 :])
+            too_big = isinstance(error, torch.OutOfMemoryError)
+            if len(work) == 1 and not (too_big and work[0].count > 1):
+                return StepResult(failed={work[0].slot: failure(error)})
+        # Behind the except: its traceback would hold on to the memory that the halves need.
+        before, behind = _halves(work)
+        first = self._isolate(before)
+        if first.failed and before[0].slot == behind[0].slot:
+            return first
+        second = self._isolate(behind)
         return StepResult(
-            chosen={**halves[0].chosen, **halves[1].chosen}, failed={**halves[0].failed, **halves[1].failed}
+            chosen={**first.chosen, **second.chosen},
+            failed={**first.failed, **second.failed},
+            logprobs={**first.logprobs, **second.logprobs},
         )
 
     def _together(self, work: Sequence[Work]) -> StepResult:
@@ -136,6 +146,15 @@ class Runner:
             ) from error
         if not sound:
             raise EngineError("the model computes only nonsense (its output is not a number)")
+
+
+def _halves(work: Sequence[Work]) -> tuple[Sequence[Work], Sequence[Work]]:
+    """Halve a step, or the chunk that it is."""
+    if len(work) > 1:
+        return work[: len(work) // 2], work[len(work) // 2 :]
+    (whole,) = work
+    half = whole.count // 2
+    return [replace(whole, count=half)], [replace(whole, start=whole.start + half, count=whole.count - half)]
 
 
 def _masks(rows: Sequence[Response]) -> dict[int, bytes]:
