@@ -18,6 +18,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import SplitResult, urlsplit
 
@@ -34,6 +35,7 @@ _FORMS = (
     "redis://host:port, rediss://host:port, unix:///path, redis+sentinel://host:port,host:port/service "
     "or redis+cluster://host:port,host:port"
 )
+_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _SENTINEL_PORT = 26379
 _SENTINEL_SECONDS = 1.0
 """What one Sentinel gets to answer before the next is asked."""
@@ -121,11 +123,15 @@ def parse(url: str) -> Topology:
     except ValueError:
         raise BadAddress(f"REDIS_URL is no URL: use {_FORMS}.") from None
     scheme, _, kind = parts.scheme.partition("+")
+    path = parts.path.strip("/")
     if not kind:
+        if scheme != "unix":
+            _check_database(path)
         return _with_volatile(Topology(Kind.ALONE, (_options(url),)))
     if kind not in (Kind.SENTINEL, Kind.CLUSTER) or scheme not in ("redis", "rediss"):
         raise BadAddress(f"REDIS_URL has the scheme {parts.scheme!r}: use {_FORMS}.")
-    service, _, database = parts.path.strip("/").partition("/")
+    service, _, database = path.partition("/")
+    _check_database(database)
     hosts = _hosts(scheme, parts, database)
     if kind == Kind.CLUSTER:
         if service:
@@ -134,6 +140,12 @@ def parse(url: str) -> Topology:
     if not service:
         raise BadAddress("REDIS_URL names no service: write redis+sentinel://host:port/service.")
     return _with_volatile(Topology(Kind.SENTINEL, hosts, service))
+
+
+def _check_database(word: str) -> None:
+    """Raise BadAddress for what is no number: redis-py would take the first database in its place."""
+    if word and not (word.isascii() and word.isdigit()):
+        raise BadAddress("REDIS_URL names a database that is no number: write it as in redis://host:6379/0.")
 
 
 def _hosts(scheme: str, parts: SplitResult, database: str) -> tuple[Options, ...]:
@@ -147,9 +159,29 @@ def _hosts(scheme: str, parts: SplitResult, database: str) -> tuple[Options, ...
 
 
 def _with_volatile(topology: Topology) -> Topology:
-    """Take our own option out of redis-py's."""
+    """Take our own option out of redis-py's, and see that it can do something with the others."""
     hosts = tuple({k: v for k, v in host.items() if k != "volatile"} for host in topology.hosts)
-    return replace(topology, hosts=hosts, volatile=topology.hosts[0].get("volatile") == "1")
+    for host in hosts:
+        _check(host)
+    word = topology.hosts[0].get("volatile", "0")
+    if word not in ("0", "1"):
+        raise BadAddress(
+            "REDIS_URL has volatile, which is neither 0 nor 1: write volatile=1, or leave it away."
+        )
+    return replace(topology, hosts=hosts, volatile=word == "1")
+
+
+def _check(options: Options) -> None:
+    """Raise BadAddress for options that no connection can be made with: the first one to be made would fail."""
+    try:
+        _connection(_without_sentinel_options(options), _SENTINEL_SECONDS)
+    except (TypeError, ValueError, RedisError) as error:
+        raise BadAddress(
+            "REDIS_URL has an option that redis-py does not know, or not with this value."
+        ) from error
+    for name in _FILES:
+        if name in options and not Path(options[name]).is_file():
+            raise BadAddress(f"REDIS_URL has {name}, which names no file: write the path of a PEM file.")
 
 
 def place_of(topology: Topology) -> Place:

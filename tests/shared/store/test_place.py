@@ -55,6 +55,14 @@ def test_a_server_that_is_meant_to_keep_nothing_says_so():
         ("redis+cluster://s3cret@host:1/3", "a Cluster has only one: leave the path away"),
         ("redis+cluster://host:port", "REDIS_URL cannot be read: use redis://"),
         ("redis://[host", "REDIS_URL is no URL: use redis://"),
+        ("redis://host?s3cret=1", "REDIS_URL has an option that redis-py does not know"),
+        ("redis+cluster://host:1?retry_on_error=1", "REDIS_URL has an option that redis-py does not know"),
+        ("redis://host?protocol=9", "or not with this value"),
+        ("rediss://host?ssl_cert_reqs=maybe", "or not with this value"),
+        ("rediss://host?ssl_ca_certs=/s3cret.pem", "REDIS_URL has ssl_ca_certs, which names no file"),
+        ("redis://host?volatile=yes", "volatile, which is neither 0 nor 1"),
+        ("redis://host/s3cret", "REDIS_URL names a database that is no number"),
+        ("redis+sentinel://host/main/s3cret", "REDIS_URL names a database that is no number"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_told_in_a_sentence_without_its_secrets(url: str, sentence: str):
