@@ -26,9 +26,9 @@ from gateway.library_log import LibraryLog, quiet_libraries
 from gateway.meter import REFRESH_SECONDS, Meter
 from gateway.metrics import Goal, Metrics
 from gateway.models import Models
-from gateway.page import Page
+from gateway.page import Page, check_page
 from gateway.page_times import PageTimes
-from gateway.settings import GatewaySettings
+from gateway.settings import BUILT_PAGE, GatewaySettings
 from gateway.sockets import Sockets
 from gateway.tasks import Tasks, meanwhile
 from gateway.times import Tracing
@@ -233,6 +233,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     """Run a gateway until ``stop`` is set."""
     log = make_logger("gateway", sys.stdout, pid=os.getpid())
     quiet_libraries(LibraryLog(log))
+    check_page(settings.page_dir, log, named=settings.page_dir != BUILT_PAGE)
     registry = CollectorRegistry()
     metrics = ProcessMetrics(registry, "gateway")
     async with contextlib.AsyncExitStack() as stack:

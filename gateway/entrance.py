@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gateway.auth import Doorkeeper, Gate, LockedDoor, OpenDoor
 from gateway.errors import WireError
-from gateway.jwks import Jwks
+from gateway.jwks import Jwks, check_file
 from gateway.key_ring import KeyRing, StaticKeys
 from gateway.knock import Network, networks, read_knock
 from gateway.principal import Principal
@@ -63,6 +63,7 @@ def _doorkeeper(
         static = StaticKeys(settings.api_keys, settings.api_keys_file, settings.quota)
         keys = KeyRing(access, static, settings.quota, clock=clock, wall=time.time)
     if "jwt" in settings.auth:
+        check_file(settings.jwt_jwks)
         rules = Rules(
             settings.jwt_issuer,
             settings.jwt_audience,

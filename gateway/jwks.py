@@ -13,6 +13,7 @@ import jwt
 import msgspec
 
 from shared.observe import Log
+from shared.settings import SettingsError
 
 FRESH_SECONDS = 300.0
 """How long keys are good without another look."""
@@ -76,11 +77,14 @@ class Jwks:
             self._tried_at = self._clock()
 
 
+class _KeySet(msgspec.Struct):
+    keys: list[dict[str, Any]] = []
+
+
 def parse_keys(raw: bytes) -> Keys:
     """Read a JWK set (RFC 7517); keys that we have no use for are left out.  Raises if nothing is left."""
-    entries = msgspec.json.decode(raw, type=dict[str, Any]).get("keys", [])
     keys: dict[str, jwt.PyJWK] = {}
-    for entry in entries:
+    for entry in msgspec.json.decode(raw, type=_KeySet).keys:
         if entry.get("use", "sig") != "sig" or entry.get("kty") == "oct":
             continue
         try:
@@ -92,6 +96,19 @@ def parse_keys(raw: bytes) -> Keys:
     return keys
 
 
+def check_file(place: str) -> None:
+    """Raise SettingsError if ``place`` is a file without keys; an address may answer later."""
+    if _is_address(place):
+        return
+    try:
+        parse_keys(_load(place))
+    except (OSError, ValueError, jwt.PyJWTError, msgspec.MsgspecError) as error:
+        sentence = (
+            f"JWT_JWKS ({place}) cannot be read ({error}): name a file with a JWK set, or an https:// URL."
+        )
+        raise SettingsError([sentence]) from None
+
+
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Keys come from the address that was named, from no other."""
 
@@ -100,9 +117,13 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _load(place: str) -> bytes:
-    if not place.startswith(("https://", "http://")):  # http:// is refused by the settings but for loopback
+    if not _is_address(place):
         return Path(place).expanduser().read_bytes()
     opener = urllib.request.build_opener(_NoRedirect)
     with opener.open(place, timeout=_FETCH_SECONDS) as answer:
         raw: bytes = answer.read(_MOST_BYTES)
     return raw
+
+
+def _is_address(place: str) -> bool:
+    return place.startswith(("https://", "http://"))  # http:// is refused by the settings but for loopback

@@ -10,6 +10,9 @@ from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
 
+from shared.observe import Log
+from shared.settings import SettingsError
+
 _HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 
 _NOT_BUILT = """<!doctype html>
@@ -43,6 +46,20 @@ class Page:
             await self._files(scope, receive, send_guarded)
         else:
             await HTMLResponse(_NOT_BUILT, 503)(scope, receive, send_guarded)
+
+
+def check_page(folder: Path, log: Log, *, named: bool) -> None:
+    """Say that there is no page in its folder.  Raises SettingsError if somebody has named that one."""
+    if (folder / "index.html").is_file():
+        return
+    if named:
+        sentence = (
+            f"PAGE_DIR is {folder}, which holds no index.html: name a built page's folder, or leave it unset."
+        )
+        raise SettingsError([sentence])
+    log.warning(
+        "page_missing", folder=folder, problem="The page was not built: run make setup, or set PAGE_DIR."
+    )
 
 
 def content_security_policy(host: str) -> str:

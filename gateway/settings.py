@@ -22,7 +22,8 @@ _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "E
 _COUNTED = "; 0 is no bound, AUTH=dev counts nothing."
 _ORIGIN = re.compile(r"https?://[^/?#\s*]+")
 
-_PAGE = Path(__file__).resolve().parent.parent / "frontend" / "dist"
+BUILT_PAGE = Path(__file__).resolve().parent.parent / "frontend" / "dist"
+"""Where `make` builds the page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +93,7 @@ class GatewaySettings:
         False,
         "Serve only what a trusted proxy says came by https or wss, and tell browsers to stay there (HSTS).",
     )
-    page_dir: Path = setting("PAGE_DIR", _PAGE, "Folder of the built page.")
+    page_dir: Path = setting("PAGE_DIR", BUILT_PAGE, "Folder of the built page.")
 
     sockets_per_principal: int = setting(
         "SOCKETS_PER_PRINCIPAL", 64, f"Open sockets of a principal on all gateways{_COUNTED}", minimum=0
@@ -230,8 +231,8 @@ class GatewaySettings:
             )
         if "jwt" in self.auth and not (self.jwt_issuer and self.jwt_audience and self.jwt_jwks):
             yield "AUTH has jwt: set JWT_ISSUER, JWT_AUDIENCE and JWT_JWKS, all three."
-        if self.jwt_jwks.startswith("http://") and not is_loopback(urlsplit(self.jwt_jwks).hostname or ""):
-            yield "JWT_JWKS is fetched by https:// only: whoever answers in its place could let anybody in."
+        if not _is_safe(self.jwt_jwks):
+            yield "JWT_JWKS is a file or fetched by https:// only: whoever answers in its place could let anybody in."
 
     def _problems_of_names(self) -> Iterator[str]:
         for origin in self.origins:
@@ -303,6 +304,13 @@ class GatewaySettings:
             queue_seconds=self.queue_seconds,
             run_seconds=self.response_seconds,
         )
+
+
+def _is_safe(place: str) -> bool:
+    """Say whether nobody else can put keys there: a file, or where TLS or this machine itself answers."""
+    scheme, separator, _ = place.partition("://")
+    here = scheme == "http" and is_loopback(urlsplit(place).hostname or "")
+    return not separator or scheme == "https" or here
 
 
 def is_loopback(host: str) -> bool:

@@ -25,6 +25,9 @@ T = TypeVar("T")
 REQUIRED: Any = dataclasses.MISSING
 """Given as the default of a setting that has none."""
 
+_MOST = 1e9
+"""What no setting needs more of; three decades of seconds, and no whole number overflows that is made from it."""
+
 _WORDS = {
     "1": True,
     "true": True,
@@ -137,8 +140,9 @@ def _value(raw: str, kind: Any, known: Setting) -> object:
     if isinstance(value, int | float):
         if known.minimum is not None and value < known.minimum:
             raise ValueError(f"must be at least {known.minimum:g}, not {shown}")
-        if known.maximum is not None and value > known.maximum:
-            raise ValueError(f"must be at most {known.maximum:g}, not {shown}")
+        maximum = _MOST if known.maximum is None else known.maximum
+        if value > maximum:
+            raise ValueError(f"must be at most {maximum:g}, not {shown}")
     return value
 
 
@@ -157,7 +161,10 @@ def _parse(raw: str, kind: Any, shown: str) -> object:
     if kind is Path:
         return Path(raw).expanduser()
     if get_origin(kind) is tuple and get_args(kind) == (str, ...):
-        return tuple(part.strip() for part in raw.split(",") if part.strip())
+        parts = tuple(part.strip() for part in raw.split(",") if part.strip())
+        if not parts:
+            raise ValueError(f"must name something, not {shown}")
+        return parts
     raise TypeError(f"a setting cannot have the type {kind}")
 
 

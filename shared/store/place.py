@@ -125,7 +125,7 @@ def parse(url: str) -> Topology:
     scheme, _, kind = parts.scheme.partition("+")
     path = parts.path.strip("/")
     if not kind:
-        if scheme != "unix":
+        if scheme in ("redis", "rediss"):  # a socket's path is no database
             _check_database(path)
         return _with_volatile(Topology(Kind.ALONE, (_options(url),)))
     if kind not in (Kind.SENTINEL, Kind.CLUSTER) or scheme not in ("redis", "rediss"):

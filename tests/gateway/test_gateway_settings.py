@@ -68,6 +68,8 @@ JWT = {
         ({"AUTH": "password"}, "AUTH must be one of dev, keys, jwt"),
         ({"AUTH": "jwt", "JWT_ISSUER": "i"}, "JWT_ISSUER, JWT_AUDIENCE and JWT_JWKS"),
         (JWT | {"JWT_JWKS": "http://i.example/jwks"}, "https:// only"),
+        (JWT | {"JWT_JWKS": "ftp://i.example/jwks"}, "https:// only"),
+        ({"AUTH": ","}, "AUTH must name something, not ','"),
         (JWT | {"JWT_ALGORITHMS": "HS256"}, "JWT_ALGORITHMS must be one of"),
         (JWT | {"JWT_ALGORITHMS": "none"}, "JWT_ALGORITHMS must be one of"),
         ({"ORIGINS": "*"}, "ORIGINS has '\\*'"),

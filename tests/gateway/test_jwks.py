@@ -2,11 +2,13 @@ import asyncio
 import io
 import json
 
+import msgspec
 import pytest
 from credentials import Issuer, jwk
 
-from gateway.jwks import AGAIN_SECONDS, FRESH_SECONDS, Jwks, JwksUnavailable, parse_keys
+from gateway.jwks import AGAIN_SECONDS, FRESH_SECONDS, Jwks, JwksUnavailable, check_file, parse_keys
 from shared.observe import make_logger
+from shared.settings import SettingsError
 
 
 class Clock:
@@ -101,7 +103,17 @@ def test_only_public_keys_for_signatures_are_taken():
     assert list(keys) == ["rsa-1"]
 
 
-@pytest.mark.parametrize("raw", [b'{"keys": []}', b"{}", b"<html>", b'{"keys": 1}'])
+@pytest.mark.parametrize("raw", [b'{"keys": []}', b"{}", b"<html>", b'{"keys": 1}', b'{"keys": [1]}', b"[]"])
 def test_what_is_no_key_set_is_an_error(raw):
-    with pytest.raises((ValueError, TypeError)):
+    with pytest.raises((ValueError, msgspec.MsgspecError)):
         parse_keys(raw)
+
+
+def test_a_file_without_keys_is_refused_at_the_start_and_an_address_may_answer_later(tmp_path):
+    (tmp_path / "jwks.json").write_text("{}")
+    for file, reason in (("missing", "No such file"), ("jwks.json", "no public key")):
+        with pytest.raises(
+            SettingsError, match=rf"^JWT_JWKS \(.*{file}\) cannot be read \(.*{reason}.*name a file"
+        ):
+            check_file(str(tmp_path / file))
+    check_file("https://nowhere.invalid/jwks")

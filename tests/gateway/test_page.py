@@ -1,6 +1,11 @@
+import io
+
+import pytest
 from gateway_bench import in_memory
 
-from gateway.page import content_security_policy
+from gateway.page import check_page, content_security_policy
+from shared.observe import make_logger
+from shared.settings import SettingsError
 
 
 async def test_a_page_that_was_not_built_says_what_to_do(tmp_path):
@@ -8,6 +13,22 @@ async def test_a_page_that_was_not_built_says_what_to_do(tmp_path):
         answer = await client.get("/")
         assert answer.status_code == 503
         assert "make setup" in answer.text
+
+
+def test_a_folder_that_was_named_and_holds_no_page_is_refused_at_the_start(tmp_path):
+    with pytest.raises(
+        SettingsError, match=r"^PAGE_DIR is .*, which holds no index.html: name a built page's"
+    ):
+        check_page(tmp_path, make_logger("gateway", io.StringIO()), named=True)
+
+
+def test_a_page_that_was_not_built_is_told_of_at_the_start(tmp_path):
+    lines = io.StringIO()
+    check_page(tmp_path, make_logger("gateway", lines), named=False)
+    assert '"event":"page_missing"' in lines.getvalue()
+    (tmp_path / "index.html").touch()
+    check_page(tmp_path, make_logger("gateway", lines), named=True)
+    assert lines.getvalue().count("\n") == 1
 
 
 async def test_the_built_page_is_served_under_a_strict_policy(tmp_path):

@@ -115,6 +115,12 @@ def test_a_secret_is_shown_neither_by_repr_nor_by_a_problem():
     assert "PIN must be a whole number, not the value given" in str(caught.value)
 
 
+@pytest.mark.parametrize("raw", ["1e300", "1000000001"])
+def test_a_number_beyond_all_sense_is_refused_where_no_maximum_is_named(raw):
+    with pytest.raises(SettingsError, match=rf"KEEP must be at most 1e\+09, not '{raw}'"):
+        read(Example, {"REDIS_URL": "r", "KEEP": raw})
+
+
 def test_an_unknown_type_is_a_mistake_of_ours():
     @dataclass(frozen=True, slots=True)
     class Odd:

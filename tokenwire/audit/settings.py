@@ -24,7 +24,9 @@ class AuditSettings:
         "What computes: the echo engine, whose every word is known, or a real model (ten answers, two kills).",
         choices=("echo", "transformers"),
     )
-    seed: int = setting("SEED", 1, "Seed of the schedule; the same one strikes alike.", minimum=0)
+    seed: int = setting(
+        "SEED", 1, "Seed of the schedule; the same one strikes alike.", minimum=0, maximum=2**63
+    )
     minutes: float = setting("MINUTES", 2.0, "How long clients ask and strikes fall.", minimum=0.2)
     clients: int = setting("CLIENTS", 200, "Clients at once.", minimum=2, maximum=5000)
     gateways: int = setting("GATEWAYS", 2, "Gateways of the fleet.", minimum=2, maximum=16)

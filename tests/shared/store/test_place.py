@@ -47,6 +47,7 @@ def test_a_server_that_is_meant_to_keep_nothing_says_so():
     ("url", "sentence"),
     [
         ("http://s3cret@host", "REDIS_URL cannot be read: use redis://"),
+        ("host", "REDIS_URL cannot be read: use redis://"),
         ("host:6379", "REDIS_URL cannot be read: use redis://"),
         ("redis+raft://s3cret@host", "REDIS_URL has the scheme 'redis\\+raft': use"),
         ("redis+sentinel://s3cret@host:1", "REDIS_URL names no service: write redis\\+sentinel://"),
