@@ -163,7 +163,10 @@ class Admission:
     async def cancel(self, response_id: str, principal: str) -> Cancelled | WireError:
         """End a response."""
         reply = await repeated(lambda: self._store.cancel(response_id, principal))
-        return refusal(reply) if isinstance(reply, Refused) else reply
+        if isinstance(reply, Refused):
+            reply = refusal(reply)
+        self._log.info("stop", response_id, outcome=_outcome(reply))
+        return reply
 
     async def delete(self, response_id: str, principal: str) -> WireError | None:
         """End a response if it runs and remove all of it; return why it could not be done."""
@@ -214,6 +217,13 @@ class Admission:
         self._metrics.refused.inc()
         self._log.info("refused", code=error.code.value, retry_after=error.retry_after)
         return error
+
+
+def _outcome(reply: Cancelled | WireError) -> str:
+    """Say in one word what became of a Stop."""
+    if isinstance(reply, WireError):
+        return reply.code.value
+    return "already_ended" if reply.already else "ended"
 
 
 def _is_another(request: Request, reply: object) -> bool:

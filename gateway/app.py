@@ -171,8 +171,8 @@ class Gateway:
         self._log.info(
             "draining",
             sockets=len(self._sockets),
-            routing_s=settings.routing_seconds,
-            seconds=settings.drain_seconds,
+            routing_seconds=settings.routing_seconds,
+            drain_seconds=settings.drain_seconds,
         )
         self._tasks.spawn(self._announce(), "announce")
         await asyncio.sleep(settings.routing_seconds)

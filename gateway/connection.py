@@ -150,7 +150,6 @@ class Connection:
         attachment = self._attachments.get(stop.lane)
         if attachment is not None and stop.own:
             attachment.times.stop_asked(asked_at)
-        self._desk.log.info("stop", response_id=stop.response_id)
         reply = await self._desk.admission.cancel(stop.response_id, self.principal.name)
         if isinstance(reply, WireError):
             self._perform(self._session.not_stopped(stop, reply))

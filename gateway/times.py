@@ -144,7 +144,7 @@ class Asking(Viewing):
         if not self._started_at:
             self._started_at = now
             self._metrics.queue_time.observe(now - self._asked_at)
-            self._say("started", queued_s=round(now - self._asked_at, 4))
+            self._say("started", queue_seconds=round(now - self._asked_at, 4))
 
     def replayed(self, now: float) -> None:
         """Note a delta that was in the log before the asker had joined."""

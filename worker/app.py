@@ -112,7 +112,7 @@ async def _close(engine: Engine, log: Log) -> None:
     try:
         await engine.close()
     except EngineError as error:
-        log.warning("engine_stuck", reason=str(error))
+        log.warning("engine_stuck", problem=str(error))
 
 
 async def _join(  # noqa: PLR0913 - what the parts are made from

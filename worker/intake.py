@@ -223,7 +223,7 @@ class Intake:
             answer = await ask()
         except StoreUnavailable as error:
             if self.reachable:
-                self._log.warning("store_unavailable", reason=str(error))
+                self._log.warning("store_unavailable", problem=str(error))
             self.reachable = False
             await asyncio.sleep(_RETRY_SECONDS)
             return None

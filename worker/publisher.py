@@ -139,7 +139,7 @@ class Publisher:
             try:
                 await self._round()
             except StoreUnavailable as error:
-                self._log.warning("store_unavailable", reason=str(error))
+                self._log.warning("store_unavailable", problem=str(error))
                 for journal in self.journals.values():
                     journal.doubt()
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -233,7 +233,7 @@ class Publisher:
         try:
             reply = await self._store.finish(claim, journal.upto, ending.reason, ending.message, tail)
         except StoreUnavailable as error:
-            self._log.warning("store_unavailable", claim.response_id, reason=str(error))
+            self._log.warning("store_unavailable", claim.response_id, problem=str(error))
             journal.doubt()
             self._work_soon()
             return

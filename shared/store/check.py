@@ -82,7 +82,7 @@ class Watchman:
         try:
             problems = await self._look()
         except StoreUnavailable as error:
-            self._log.warning("store_unavailable", reason=str(error))
+            self._log.warning("store_unavailable", problem=str(error))
             return
         for problem in problems:
             if not problem.refusal:

@@ -183,6 +183,23 @@ async def test_a_deleted_response_is_not_found_any_more(bench):
         assert again.json()["error"]["code"] == "previous_response_not_found"
 
 
+async def test_a_stop_by_whichever_door_leaves_a_line_with_what_became_of_it(bench):
+    async with bench.http() as client, bench.client() as socket:
+        created = (await client.post("/v1/responses", json={"input": "x", "background": True})).json()
+        for _ in range(2):
+            await client.post(f"/v1/responses/{created['id']}/cancel")
+        await socket.send(type="response.cancel", response_id=created["id"])
+        await socket.event()
+        await client.post(f"/v1/responses/resp_000{'0' * 32}/cancel")
+    said = [(line["response_id"], line["outcome"]) for line in bench.lines("stop")]
+    assert said == [
+        (created["id"], "ended"),
+        (created["id"], "already_ended"),
+        (created["id"], "already_ended"),
+        (f"resp_000{'0' * 32}", "response_not_found"),
+    ]
+
+
 async def test_deleting_ends_what_runs_and_tells_who_watches(bench):
     async with bench.http() as client:
         asking = asyncio.create_task(data(client, "/v1/responses", {"input": "x"}))
