@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-import transformers
 from engines import Heard, order, run, tiny_options
+from generated_apart import TEXTS, generated_apart
 from transformers import AutoModelForCausalLM
 
 from shared.log import Reason
@@ -17,18 +17,9 @@ from shared.logprobs import decode, join
 from shared.request import Message
 from worker.engine_thread import EngineThread
 from worker.engines.contract import EngineError, Piece
-from worker.engines.transformers.check import check, plain_logits
 from worker.engines.transformers.engine import TransformersEngine
 from worker.engines.transformers.load import load
 from worker.engines.transformers.prompt import encode
-
-TEXTS = [
-    "the fox",
-    "Once",
-    "for i in range(10):\n\tprint(i)",
-    "你好世界 " * 6,
-    "the end, the end of the story. " * 4,
-]
 
 
 @pytest.fixture
@@ -39,20 +30,6 @@ def loaded(tiny_model_dir):
 @pytest.fixture
 def engine(loaded, tiny_model_dir):
     return TransformersEngine(loaded, tiny_options(tiny_model_dir))
-
-
-def generated_apart(folder, tokenizer, text, max_new_tokens, *, raw=False):
-    """Return what the library's own loop generates: ids, and their text without special tokens."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    prompt = list(tokenizer(text)["input_ids"]) if raw else encode(tokenizer, [Message("user", text)])
-    ids = model.generate(
-        torch.tensor([prompt]),
-        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        pad_token_id=1,
-    )[0, len(prompt) :].tolist()
-    return ids, tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 def test_greedy_text_is_what_generate_makes_though_sequences_join_at_different_steps(engine, tiny_model_dir):
@@ -340,55 +317,3 @@ def test_a_model_of_only_nonsense_breaks_the_engine(engine):
 def test_budgets_that_do_not_fit_are_said_before_the_model_is_loaded(tmp_path):
     with pytest.raises(EngineError, match="slots"):
         TransformersEngine.start(tiny_options(tmp_path, slots=50))
-
-
-def test_a_model_that_is_computed_otherwise_than_it_is_meant_is_refused(engine, loaded):
-    expected = plain_logits(loaded.model, loaded.vocabulary, loaded.device)
-    loaded.model.set_attn_implementation("tokenwire")
-    check(engine._runner, expected, loaded.vocabulary)
-    with pytest.raises(EngineError, match="serve it by another engine"):
-        check(engine._runner, expected * 1.1, loaded.vocabulary)
-
-
-def tiny(kind, **config):
-    """Make another family's model of random weights."""
-    torch.manual_seed(3)
-    shape = {
-        "vocab_size": 320,
-        "hidden_size": 64,
-        "intermediate_size": 96,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 16,
-        "max_position_embeddings": 256,
-        "initializer_range": 0.3,
-    }
-    made = getattr(transformers, f"{kind}Config")(**{**shape, **config})
-    return getattr(transformers, f"{kind}ForCausalLM")(made)
-
-
-def of_family(tiny_model_dir, folder, kind, **config):
-    tokenizer = load(tiny_options(tiny_model_dir)).tokenizer
-    tiny(kind, bos_token_id=0, eos_token_id=1, pad_token_id=1, **config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return load(tiny_options(folder))
-
-
-@pytest.mark.parametrize(
-    ("kind", "config"),
-    [("Mistral", {"sliding_window": 8}), ("Qwen2", {}), ("Qwen3", {}), ("Phi3", {}), ("Gemma", {})],
-)
-def test_other_families_generate_as_the_library_does(tiny_model_dir, tmp_path, kind, config):
-    loaded = of_family(tiny_model_dir, tmp_path, kind, **config)
-    engine = TransformersEngine(loaded, tiny_options(tmp_path))
-    heard = run(engine, *(order(f"r{n}", text, max_tokens=20) for n, text in enumerate(TEXTS)))
-    for n, text in enumerate(TEXTS):
-        ids, _ = generated_apart(tmp_path, loaded.tokenizer, text, 20)
-        assert heard.ids(f"r{n}") == ids
-
-
-def test_a_family_with_another_kind_of_attention_is_refused_at_the_start(tiny_model_dir, tmp_path):
-    loaded = of_family(tiny_model_dir, tmp_path, "Gemma2", attn_logit_softcapping=0.5)
-    with pytest.raises(EngineError, match="serve it by another engine"):
-        TransformersEngine(loaded, tiny_options(tmp_path))

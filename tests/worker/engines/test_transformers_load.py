@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from engines import tiny_options
 
 from shared.request import Message
 from worker.engines.contract import EngineError
-from worker.engines.transformers.load import load
+from worker.engines.options import TransformersOptions
+from worker.engines.transformers.load import _context_length, load
 from worker.engines.transformers.prompt import encode, plain
 from worker.engines.transformers.revision import revision
 
@@ -52,6 +54,30 @@ def test_a_name_and_a_shorter_context_may_be_set(tiny_model_dir):
 
 def test_a_context_longer_than_the_model_knows_is_cut(tiny_model_dir):
     assert load(tiny_options(tiny_model_dir, context_length=9999)).context_length == 256
+
+
+LONG = {"rope_type": "longrope", "original_max_position_embeddings": 64, "rope_theta": 1e4}
+
+
+@pytest.mark.parametrize(
+    ("ropes", "length"),
+    [
+        (LONG, 64),
+        ({"sliding_attention": {"rope_type": "default"}, "full_attention": LONG}, 64),
+        (LONG | {"original_max_position_embeddings": 999}, 256),
+        ({"rope_type": "dynamic", "factor": 2.0}, 256),
+        (None, 256),
+    ],
+)
+def test_no_answer_is_so_long_that_it_changes_how_its_neighbours_are_computed(ropes, length):
+    class Config:
+        max_position_embeddings = 256
+        rope_parameters = ropes
+
+    lines = []
+    options = TransformersOptions(Path(), say=lines.append)
+    assert _context_length(options, Config()) == length
+    assert bool(lines) is (length == 64)
 
 
 def test_another_precision_is_another_build(tiny_model_dir):

@@ -138,6 +138,7 @@ def attend(  # noqa: PLR0913 -- the signature is the attention interface's
     Registered with transformers' attention interface, which passes much that does not matter here.
     """
     batch = tokenwire_batch
+    batch.cache.windows.setdefault(module.layer_idx, sliding_window)
     keys, values = batch.cache.write(module.layer_idx, key, value, batch.slots, batch.positions)
     parts = []
     if batch.singles:

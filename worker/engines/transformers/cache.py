@@ -18,6 +18,8 @@ class KVCache:
     def __init__(self, slots: int, length: int) -> None:
         self.slots = slots
         self.length = length
+        self.windows: dict[int, int | None] = {}
+        """The sliding window that each layer told its attention when it was first seen; None is all."""
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
 
     @property

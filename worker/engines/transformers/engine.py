@@ -10,7 +10,7 @@ from shared.log import Reason
 from worker.detokenizer import TextStream, TokenDecoder
 from worker.engines.contract import Admit, Ended, EngineError, EngineInfo, Event, Order, Stats
 from worker.engines.options import TransformersOptions
-from worker.engines.transformers.check import check, plain_logits
+from worker.engines.transformers.check import check, check_windows, plain_logits
 from worker.engines.transformers.grammar import Grammars
 from worker.engines.transformers.load import Loaded, device_memory, device_name, load
 from worker.engines.transformers.prompt import encode
@@ -45,6 +45,7 @@ class TransformersEngine:
             loaded.model, options.slots, loaded.context_length, loaded.device, Speller(loaded.backend)
         )
         check(self._runner, expected, loaded.vocabulary)
+        check_windows(self._runner.windows, loaded.model.config.get_text_config(), loaded.context_length)
         self._news: list[Event] = []
         self._steps = self._prompt_tokens = self._generated_tokens = 0
         self._sequences = 0

@@ -153,7 +153,25 @@ def _context_length(options: TransformersOptions, config: Any) -> int:
     wanted = options.context_length or known
     if not wanted:
         raise EngineError("The model does not say how long its context is; set a context length.")
-    return min(wanted, known or wanted)
+    length = min(wanted, known or wanted)
+    steady = _steady_length(config)
+    if steady and steady < length:
+        options.say(f"serving {steady} tokens of context: beyond them this model rotates all positions anew")
+    return min(length, steady or length)
+
+
+def _steady_length(config: Any) -> int:
+    """Return the length up to which a position is computed alike whoever else is in a batch; 0 is any.
+
+    Longrope (Ding et al., "LongRoPE", 2024) changes its frequencies for all tokens of a forward once one of them lies
+    behind the original length: neighbours, and what is in the cache already, would be wrong from there on.
+    """
+    told = getattr(config, "rope_parameters", None) or {}
+    ropes = [told, *(rope for rope in told.values() if isinstance(rope, dict))]  # one, or one a kind of layer
+    lengths = [
+        rope["original_max_position_embeddings"] for rope in ropes if rope.get("rope_type") == "longrope"
+    ]
+    return min(lengths, default=0)
 
 
 def _end_ids(model: Any, tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:

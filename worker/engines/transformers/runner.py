@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +40,11 @@ class Runner:
     def cache_bytes(self) -> int:
         """Size of the KV cache, known after the first forward."""
         return self._cache.bytes
+
+    @property
+    def windows(self) -> Mapping[int, int | None]:
+        """The sliding window of each layer, None for all positions; known after the first forward."""
+        return self._cache.windows
 
     @torch.inference_mode()
     def logits(self, parts: Sequence[Part]) -> tuple[list[Part], Tensor]:
