@@ -19,6 +19,10 @@ BASE = 0.25
 OVERLOADED_BASE = 2.0
 CEILING = 8.0
 
+QUIET_SECONDS = 30.0
+"""A socket that is silent for so long in mid-answer is replaced."""
+SILENCE_SECONDS = 600.0
+"""So long a server may say nothing of a response that it has named: it may wait for a worker, or read a long prompt."""
 RETRIED: Mapping[int, float] = {
     1000: BASE,  # in mid-answer only: asking again is harmless, believing it would cut the answer silently
     1001: BASE,  # hard shutdown
@@ -124,6 +128,8 @@ class Machine:
         """Times the response went on after a lost socket."""
         self._request, self._key, self._patience = request, key, patience
         self._lost_at: float | None = None
+        self._heard_at: float | None = None
+        """When the last event was taken, or else the first socket stood."""
         self._attempt = 0
         self._open = False
         """A socket stands on which something can be said."""
@@ -133,9 +139,16 @@ class Machine:
         """Return the response's id, once the server has named it."""
         return None if self.response is None else str(self.response["id"])
 
-    def opened(self) -> list[Effect]:
+    def bears(self, now: float) -> float:
+        """Return how many seconds the socket may be silent before ``quiet`` is to be told."""
+        silent = 0.0 if self._heard_at is None else now - self._heard_at
+        return max(0.0, min(QUIET_SECONDS, self._longest_silence - silent))
+
+    def opened(self, now: float) -> list[Effect]:
         """Say on a new socket what we are here for: ask, ask again, or read on."""
         self._open = True
+        if self._heard_at is None:
+            self._heard_at = now
         response_id = self.response_id
         if response_id is None:
             return [Send(create(self._request, self._key))]
@@ -179,14 +192,24 @@ class Machine:
         return effects
 
     def quiet(self, now: float, draw: float) -> list[Effect]:
-        """Learn that the socket was silent for long: it may be dead without our knowing.
+        """Learn that the socket was silent for as long as we bear it: it may be dead without our knowing.
 
-        Or the response waits for a worker.  The server was reached, so patience is counted anew.
+        Or the response waits for a worker.  The server was reached, so patience with links is counted anew.
         """
         if self.over:
             return []
+        if self._heard_at is not None and now - self._heard_at >= self._longest_silence:
+            sentence = (
+                f"The server takes connections and has said nothing for {self._longest_silence:g} seconds."
+            )
+            return self._fail(Unreachable(sentence, "unreachable", response_id=self.response_id))
         self._lost_at, self._attempt = None, 0
         return self._again(now, draw)
+
+    @property
+    def _longest_silence(self) -> float:
+        """A create is answered at once; what follows may take its time."""
+        return self._patience if self.response_id is None else max(self._patience, SILENCE_SECONDS)
 
     def stop(self) -> list[Effect]:
         """End the response, now or as soon as it has a name."""
@@ -205,11 +228,11 @@ class Machine:
         older = self.epoch is not None and event.get("epoch", self.epoch) < self.epoch
         if event.get("first_sequence_number", last) != self.last + 1 or older:
             return self._again(now, draw)
-        return self._take(event, last)
+        return self._take(event, last, now)
 
-    def _take(self, event: Event, last: int) -> list[Effect]:
+    def _take(self, event: Event, last: int, now: float) -> list[Effect]:
         self.resumes += self._lost_at is not None and self.last >= 0
-        self._lost_at, self._attempt = None, 0
+        self._lost_at, self._attempt, self._heard_at = None, 0, now
         self.last, self.epoch = last, event.get("epoch", self.epoch)
         effects = self._named(event)
         if event["type"] == DELTA:

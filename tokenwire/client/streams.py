@@ -20,8 +20,10 @@ from websockets.sync.client import connect as connect_sync
 from tokenwire.client.machine import CEILING, Dial, Effect, Fail, Finish, Machine, Piece, Send
 from tokenwire.client.wire import Message, headers, is_local, read, socket_url
 
-QUIET_SECONDS = 30.0
-"""A socket that is silent for so long in mid-answer is replaced."""
+OPEN_SECONDS = 10.0
+"""A handshake that takes longer is given up."""
+CLOSE_SECONDS = 1.0
+"""So long a server may take to say that it has seen our close: we have all that we want of it, and it may be frozen."""
 
 _DRAW = random.SystemRandom()
 _TROUBLE = (OSError, TimeoutError, InvalidHandshake, ConnectionClosed, EOFError)
@@ -42,7 +44,8 @@ def stream(  # noqa: PLR0913 - each is an option of its own
 
     ``prompt`` is a text or a list of messages, ``fields`` are further fields of ``response.create``
     (``max_output_tokens``, ``temperature``, ``instructions``, ...).  A socket that breaks is replaced and the
-    text goes on where it was; ``patience`` is how many seconds that may fail in a row.
+    text goes on where it was; ``patience`` is how many seconds that may fail in a row, or the server may take to say
+    that it has taken the request.
 
     Iterating raises Refused, Failed, Lost or Unreachable (all are StreamError).  Raises ValueError if
     ``base_url`` is none, or ``api_key`` cannot stand in a header.
@@ -72,6 +75,8 @@ class Stream:
             "additional_headers": headers(api_key),
             "compression": None,
             "max_size": None,
+            "open_timeout": max(CLOSE_SECONDS, min(OPEN_SECONDS, patience)),
+            "close_timeout": CLOSE_SECONDS,
             "proxy": None if local else True,
         }
         self._say: Callable[[Message], object] | None = None
@@ -150,7 +155,7 @@ class Stream:
             effects = self._opened(partial(_send, socket))
             while not self._done(effects):
                 yield from _texts(effects)
-                effects = self._hear(partial(socket.recv, QUIET_SECONDS))
+                effects = self._hear(partial(socket.recv, self._bears()))
 
     async def _visit_async(self) -> AsyncGenerator[str]:
         """Open one socket and stay as long as it stands."""
@@ -173,7 +178,7 @@ class Stream:
             while not self._done(effects):
                 for text in _texts(effects):
                     yield text
-                effects = await self._hear_async(lambda: asyncio.wait_for(socket.recv(), QUIET_SECONDS))
+                effects = await self._hear_async(lambda: asyncio.wait_for(socket.recv(), self._bears()))
 
     # ---- what both share ----
 
@@ -185,7 +190,7 @@ class Stream:
     def _opened(self, say: Callable[[Message], object]) -> list[Effect]:
         with self._lock:  # a cancel from another thread comes before or after
             self._say = say
-            return self._machine.opened()
+            return self._machine.opened(time.monotonic())
 
     def _done(self, effects: Sequence[Effect]) -> bool:
         """Do what is to be done at once; say whether the socket has had its day.  Raises StreamError."""
@@ -202,6 +207,9 @@ class Stream:
                 case _:
                     pass  # text is the caller's
         return False
+
+    def _bears(self) -> float:
+        return self._machine.bears(time.monotonic())
 
     def _hear(self, receive: Callable[[], str | bytes]) -> list[Effect]:
         try:

@@ -8,7 +8,11 @@ import { CONNECT_MS, type Effect, type Moment, type State, type Step } from "./s
 /** How long a lost link is tried again; the server keeps a log about as long after its ending. */
 const GIVE_UP_MS = 600_000;
 
+/** How long a server that takes our sockets may leave a create unanswered: all that is well answers it at once. */
+const UNANSWERED_MS = 60_000;
+
 const UNREACHABLE: Failure = { code: "unreachable", sentence: "The server could not be reached." };
+const SILENT: Failure = { code: "unreachable", sentence: "The server takes connections and says nothing." };
 
 /** Open a new socket.  Call only where there is none, or after leaving it. */
 export function connect(state: State, { now }: Moment): Step {
@@ -38,6 +42,18 @@ export function settle(state: State): Step {
   return { state: { ...state, link: { kind: "none" } }, effects: hangUp(state) };
 }
 
+/**
+ * Change to a new socket, for this one is silent: it may be dead without our knowing, or the response waits for a
+ * worker.  End the response if no socket has said anything for too long.
+ */
+export function quiet(state: State, answer: Answer, heardAt: number, moment: Moment): Step {
+  const silentSince = state.silentSince ?? heardAt;
+  const longest = answer.id === undefined ? UNANSWERED_MS : GIVE_UP_MS;
+  if (moment.now - silentSince < longest) return replace({ ...state, silentSince }, moment);
+  const down = settle(state);
+  return { state: give(down.state, answer, SILENT).state, effects: down.effects };
+}
+
 /** Try again after a backoff, or end the response if that has gone on for too long. */
 export function comeBack(state: State, answer: Answer, { now, random }: Moment, base?: number): Step {
   const lostAt = state.lostAt ?? now;
@@ -51,7 +67,7 @@ export function comeBack(state: State, answer: Answer, { now, random }: Moment, 
  * any other the server may still be sending.
  */
 export function give(state: State, answer: Answer, failure: Failure): Step {
-  const { lostAt: _, ...rest } = state;
+  const { lostAt: _, silentSince: __, ...rest } = state;
   const over: State = { ...rest, attempt: 0, answer: failed(answer, failure) };
   return answer.id === undefined ? still(over) : settle(over);
 }
@@ -67,7 +83,7 @@ export function heard(state: State, { now }: Moment): State {
 
 /** Forget past troubles: an event of the response came through this socket. */
 export function proven(state: State): State {
-  const { lostAt: _, ...rest } = state;
+  const { lostAt: _, silentSince: __, ...rest } = state;
   const link = state.link.kind === "open" ? { ...state.link, proven: true } : state.link;
   return { ...rest, link, attempt: 0 };
 }

@@ -19,6 +19,7 @@ import {
   isCurrent,
   isProven,
   proven,
+  quiet,
   replace,
   send,
   settle,
@@ -99,7 +100,7 @@ function stop(state: State): Step {
 
 function leave(state: State): Step {
   const { state: alone, effects } = settle(state);
-  const { answer: _, lostAt: __, ...rest } = alone;
+  const { answer: _, lostAt: __, silentSince: ___, ...rest } = alone;
   return { state: { ...rest, attempt: 0 }, effects };
 }
 
@@ -227,5 +228,7 @@ function online(state: State, moment: Moment): Step {
 function tick(state: State, moment: Moment): Step {
   const due = wakeAt(state);
   if (due === undefined || moment.now < due) return still(state);
-  return state.link.kind === "connecting" ? cut(state, moment) : replace(state, moment);
+  const { link, answer } = state;
+  if (link.kind === "open" && answer !== undefined) return quiet(state, answer, link.heardAt, moment);
+  return link.kind === "connecting" ? cut(state, moment) : replace(state, moment);
 }

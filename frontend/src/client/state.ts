@@ -22,6 +22,8 @@ export interface State {
   readonly attempt: number;
   /** When the link was lost; undefined while all is well. */
   readonly lostAt?: number;
+  /** Since when the server has said nothing of the answer, whatever number of sockets it took; undefined while it does. */
+  readonly silentSince?: number;
   readonly answer?: Answer;
 }
 

@@ -292,6 +292,42 @@ describe("time", () => {
     expect(driver.state.answer).toMatchObject({ text: "abcd", resumes: 0 });
   });
 
+  test.each([
+    ["never answers the create", 0, 60_000],
+    ["has named the answer and says no more", 6, 600_000],
+  ])("a server that takes sockets and %s is given up in the end", (_, events, longest) => {
+    const driver = underWay(events);
+    const began = driver.now;
+    while (driver.outcome === undefined && driver.now < began + 2 * longest) {
+      driver.wake();
+      driver.open();
+    }
+    expect(driver.now - began).toBe(longest);
+    expect(driver.outcome).toEqual({
+      status: "failed",
+      code: "unreachable",
+      sentence: "The server takes connections and says nothing.",
+    });
+    expect(driver.effects.at(-1)).toEqual({ type: "close", link: driver.state.links });
+    expect(driver.do({ type: "ask", ask: { ...ASK, key: "k2" } })).toHaveLength(1);
+    driver.open();
+    driver.now += 30_000;
+    driver.receive(...LOG);
+    expect(driver.outcome?.status).toBe("completed");
+  });
+
+  test("a word from the server ends its silence", () => {
+    const driver = underWay(2);
+    for (const event of LOG.slice(2, 6)) {
+      for (let silence = 0; silence < 15; silence++) {
+        driver.wake();
+        driver.open();
+      }
+      driver.receive(event);
+    }
+    expect(driver.seen).toMatchObject({ link: "open", text: "ab" });
+  });
+
   test("each frame puts the silence off", () => {
     const driver = underWay();
     const before = wakeAt(driver.state);

@@ -11,7 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenwire.client.errors import Failed, Refused, StreamError, Unreachable
-from tokenwire.client.machine import CEILING, Dial, Effect, Fail, Finish, Machine, Piece, Send, backoff
+from tokenwire.client.machine import (
+    CEILING,
+    SILENCE_SECONDS,
+    Dial,
+    Effect,
+    Fail,
+    Finish,
+    Machine,
+    Piece,
+    Send,
+    backoff,
+)
 from tokenwire.client.wire import read
 
 VECTORS = json.loads((Path(__file__).parents[3] / "docs/vectors/streams.json").read_text())["cases"]
@@ -53,7 +64,7 @@ class Client:
     def socket(self) -> None:
         assert self.dialling, "it has no reason to open a socket"
         self.open, self.dialling = True, False
-        self.perform(self.machine.opened())
+        self.perform(self.machine.opened(self.now))
 
     def receive(self, frame: str) -> None:
         if self.open:
@@ -286,6 +297,35 @@ def test_a_long_wait_in_the_queue_costs_no_patience():
     client.now = 111.0
     client.closed(1006)
     assert client.endings == ["failed:unreachable"]
+
+
+def test_a_server_that_takes_sockets_and_never_answers_a_create_is_given_up_when_patience_is_over():
+    client = Client(Machine({}, "key", 70.0))
+    client.socket()
+    for now, left in ((30.0, 30.0), (60.0, 10.0)):
+        client.now = now
+        client.quiet()
+        assert not client.endings
+        client.socket()
+        assert client.machine.bears(now) == left
+    client.now = 70.0
+    effects = client.machine.quiet(client.now, 0.5)
+    assert str(errors(effects)[0]) == "The server takes connections and has said nothing for 70 seconds."
+    assert isinstance(errors(effects)[0], Unreachable)
+
+
+def test_a_response_that_was_named_may_be_silent_for_long_and_not_for_ever():
+    client = Client(Machine({}, "key", 10.0))
+    client.now = 100.0
+    client.socket()
+    client.receive(json.dumps(log_of([])[0]))
+    while not client.endings and client.now < 2 * SILENCE_SECONDS:
+        client.now += client.machine.bears(client.now)
+        client.quiet()
+        if client.dialling:
+            client.socket()
+    assert client.endings == ["failed:unreachable"]
+    assert client.now == 100.0 + SILENCE_SECONDS
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429])

@@ -1,6 +1,9 @@
 """The client's shells against real processes, with a proxy between them that cuts."""
 
 import asyncio
+import base64
+import hashlib
+import re
 import threading
 
 import pytest
@@ -12,6 +15,8 @@ from websockets.exceptions import ConnectionClosedError
 from tokenwire.client import Failed, Lost, Refused, StreamError, Unreachable, stream, streams
 from tokenwire.client.wire import socket_url
 
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+"""RFC 6455, section 1.3."""
 TEXT = "one two three four five "
 
 
@@ -93,6 +98,29 @@ async def test_nobody_there_is_told_when_patience_is_over(free_port, how):
     answer = asked(f"http://127.0.0.1:{free_port}", patience=0.3)
     with pytest.raises(Unreachable):
         await read(answer, how)
+
+
+@pytest.mark.parametrize("how", ["sync", "async"])
+async def test_a_server_that_shakes_hands_and_freezes_is_told_when_patience_is_over(how):
+    """Its kernel takes what is sent, and nobody reads it: it answers neither the create nor our close."""
+    served = []
+
+    async def freeze(reader, writer):
+        key = re.search(rb"sec-websocket-key: *(\S+)", await reader.readuntil(b"\r\n\r\n"), re.IGNORECASE)[1]
+        digest = base64.b64encode(hashlib.sha1(key + GUID, usedforsecurity=False).digest())
+        head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        writer.write(head + b"Sec-WebSocket-Accept: " + digest + b"\r\n\r\n")
+        served.append(writer)
+
+    server = await asyncio.start_server(freeze, "127.0.0.1", 0)
+    answer = asked(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", patience=0.3)
+    async with asyncio.timeout(8):  # ten seconds were lost in waiting for its close alone
+        with pytest.raises(Unreachable, match=r"has said nothing for 0\.3 seconds"):
+            await read(answer, how)
+    assert len(served) == 1
+    for writer in served:
+        writer.close()
+    server.close()
 
 
 @pytest.mark.parametrize("how", ["sync", "async"])
