@@ -102,7 +102,10 @@ class WholeResponse(Response):
             self._drain.discard(self)
             self._detach(not (self._drained and self._keyed))
         if not ending.cancelled():
-            await self._answer()(scope, receive, send)
+            answer = self._answer()
+            for name, value in self.headers.items():
+                answer.headers.setdefault(name, value)  # what was known before the ending: the rates
+            await answer(scope, receive, send)
 
     def _answer(self) -> Response:
         error, response = self._collector.error, self._collector.response

@@ -149,6 +149,19 @@ async def test_requests_in_a_minute_are_bounded_and_the_answers_say_what_is_left
         assert (await create(first, bob)).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/chat/completions", "/v1/completions"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_each_kind_of_answer_says_what_is_left(valkey, path, stream):
+    said = {"input": "x"} if path == "/v1/responses" else {"messages": [{"role": "user", "content": "x"}]}
+    body = ({"prompt": "x"} if path == "/v1/completions" else said) | {"stream": stream}
+    async with bounded(valkey, Quota(requests_per_minute=2)) as ([bench], alice, _, _), bench.http() as http:
+        asking = asyncio.create_task(http.post(path, headers=alice, json=body))
+        await bench.hand.answer("a")
+        answer = await asking
+    assert (answer.status_code, answer.headers["x-ratelimit-remaining-requests"]) == (200, "1")
+    assert answer.headers["content-type"].startswith("text/event-stream" if stream else "application/json")
+
+
 async def test_requests_over_a_socket_are_bounded_as_those_over_http(valkey):
     async with (
         bounded(valkey, Quota(requests_per_minute=1)) as ([bench], alice, _, _),
