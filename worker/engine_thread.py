@@ -79,7 +79,6 @@ class EngineThread:
         self._stats = Stats(steps=0, running=0, waiting=0, prompt_tokens=0, generated_tokens=0)
         self._info: EngineInfo | None = None
         self._failure = ""
-        self._step_began = 0.0
         self.last_step_at = 0.0
         """When the last step ended, by ``time.monotonic``; 0 before the first."""
 
@@ -101,11 +100,6 @@ class EngineThread:
     def failure(self) -> str:
         """Why a step has crashed."""
         return self._failure
-
-    def stalled_for(self, now: float) -> float:
-        """Return for how many seconds, at ``now`` (``time.monotonic``), the step in progress has lasted."""
-        began = self._step_began
-        return max(0.0, now - began) if began else 0.0
 
     async def start(self, on_step: OnStep) -> None:
         """Make the engine in its thread and begin.  Raises EngineError if it cannot be made."""
@@ -129,7 +123,7 @@ class EngineThread:
                 self._command(_Cancel(response_id))
 
     def stats(self) -> Stats:
-        """Return the counters as of the last step; what is not prepared yet counts as waiting."""
+        """Return the counters as of the last step or order; what is not prepared yet counts as waiting."""
         stats, since = self._stats, self._preparing_since
         unprepared = sum(ticket > self._seen for ticket in self._live.values())
         seconds = time.monotonic() - since if since else 0.0
@@ -202,15 +196,12 @@ class EngineThread:
         except Exception as error:  # noqa: BLE001 -- whatever it is, the worker says it and goes
             self._failure = f"It broke: {type(error).__name__}: {error}"
         finally:
-            self._step_began = 0.0
             stepper.close()
 
     def _work(self, stepper: Stepper) -> None:
         while self._take_commands(stepper):
             if stepper.busy:
                 self._step(stepper)
-            else:
-                self._stats = stepper.stats()
 
     def _take_commands(self, stepper: Stepper) -> bool:
         """Run all commands, sleeping while there is nothing to do; False once the engine is to close."""
@@ -223,18 +214,18 @@ class EngineThread:
                 command.admit()
             else:
                 stepper.cancel(command.response_id)
+        if commands:
+            self._stats = stepper.stats()  # or one that hangs in its next step would look idle
         return not self._closing
 
     def _step(self, stepper: Stepper) -> None:
-        self._step_began = time.monotonic()
+        began = time.monotonic()
         events = stepper.step()
         self.last_step_at = time.monotonic()
         before, self._stats = self._stats, stepper.stats()
         kind = kind_of(before, self._stats)
         if kind is not None:
-            seconds = self.last_step_at - self._step_began
-            self._watch(StepTaken(kind, seconds, self._stats.sequences))
-        self._step_began = 0.0
+            self._watch(StepTaken(kind, self.last_step_at - began, self._stats.sequences))
         if events:
             self._call(self._deliver, self._seen, events)
 
