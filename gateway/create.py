@@ -241,9 +241,27 @@ def to_request(  # noqa: PLR0913 - the parts of a request that a create does not
 
     ``seed`` is used if none was asked, ``before`` is the conversation that it goes on from.
     """
+    return Request(
+        response_id=response_id,
+        model=model,
+        principal=principal,
+        messages=conversation(create, before),
+        sampling=_sampling(create, defaults, seed),
+        keep=_keep(create, defaults),
+        queue_seconds=defaults.queue_seconds,
+        run_seconds=defaults.run_seconds,
+        idempotency_key=idempotency_key(create),
+        echo=_echo(create),
+        stored=create.store is not False and not create.raw,
+        raw=bool(create.raw),
+        traceparent=traceparent,
+    )
+
+
+def _sampling(create: Create, defaults: Defaults, seed: int) -> Sampling:
     stop = (create.stop,) if isinstance(create.stop, str) else tuple(create.stop or ())
     asked = create.max_output_tokens
-    sampling = Sampling(
+    return Sampling(
         max_tokens=min(asked or defaults.max_tokens, defaults.max_tokens_limit),
         # A natural number that fits 64 signed bits, whatever a worker computes with.
         seed=(seed if create.seed is None else create.seed) % 2**63,
@@ -254,21 +272,6 @@ def to_request(  # noqa: PLR0913 - the parts of a request that a create does not
         presence_penalty=create.presence_penalty or 0.0,
         top_logprobs=_top_logprobs(create),
         grammar=grammar_of(create.text.format if create.text else None),
-    )
-    return Request(
-        response_id=response_id,
-        model=model,
-        principal=principal,
-        messages=conversation(create, before),
-        sampling=sampling,
-        keep=_keep(create, defaults),
-        queue_seconds=defaults.queue_seconds,
-        run_seconds=defaults.run_seconds,
-        idempotency_key=idempotency_key(create),
-        echo=_echo(create),
-        stored=create.store is not False and not create.raw,
-        raw=bool(create.raw),
-        traceparent=traceparent,
     )
 
 

@@ -7,12 +7,21 @@ from upstream import Upstream, serving, upstream_options
 
 from worker.engines.contract import EngineError
 from worker.engines.openai.body import Flavour
+from worker.engines.openai.client import Client
 from worker.engines.openai.discovery import UNKNOWN_CONTEXT, base_urls, discover
+
+
+async def found_by(options):
+    client = Client(options.key, options.silence_seconds)
+    try:
+        return await discover(options, client)
+    finally:
+        await client.close()
 
 
 async def test_model_flavour_and_context_are_the_upstreams():
     async with serving(Upstream(model="owner/parrot")) as upstream:
-        found = await discover(upstream_options(upstream))
+        found = await found_by(upstream_options(upstream))
     assert (found.model, found.info.model) == ("owner/parrot", "owner/parrot")
     assert found.info.context_length == 256
     assert found.info.build == "openai|owner/parrot|vllm"
@@ -21,43 +30,43 @@ async def test_model_flavour_and_context_are_the_upstreams():
 
 async def test_a_folder_is_served_under_its_last_name_and_settings_win():
     async with serving(Upstream(model="/models/parrot", owner="me")) as upstream:
-        assert (await discover(upstream_options(upstream))).info.model == "parrot"
-        found = await discover(upstream_options(upstream, name="bird", context_length=99))
+        assert (await found_by(upstream_options(upstream))).info.model == "parrot"
+        found = await found_by(upstream_options(upstream, name="bird", context_length=99))
     assert (found.info.model, found.info.context_length) == ("bird", 99)
 
 
 async def test_the_shortest_context_of_several_counts_and_one_that_is_away_rests():
     async with serving() as one, serving(Upstream(context=100)) as two:
         options = upstream_options(one, two)
-        assert (await discover(options)).info.context_length == 100
+        assert (await found_by(options)).info.context_length == 100
         away = Upstream(port=1)
-        found = await discover(upstream_options(away, two))
+        found = await found_by(upstream_options(away, two))
     assert [each.rests_until > 0 for each in found.upstreams] == [True, False]
 
 
 async def test_a_server_without_a_list_needs_the_models_name():
     async with serving(Upstream(models_status=500)) as upstream:
         with pytest.raises(EngineError, match="UPSTREAM_MODEL=NAME"):
-            await discover(upstream_options(upstream))
-        found = await discover(upstream_options(upstream, model="parrot"))
+            await found_by(upstream_options(upstream))
+        found = await found_by(upstream_options(upstream, model="parrot"))
     assert (found.info.model, found.info.context_length) == ("parrot", UNKNOWN_CONTEXT)
 
 
 async def test_several_models_need_a_choice():
     async with serving(Upstream(model="a")) as one, serving(Upstream(model="b")) as two:
         with pytest.raises(EngineError, match="UPSTREAM_MODEL to one of a, b"):
-            await discover(upstream_options(one, two))
-        assert (await discover(upstream_options(one, two, model="b"))).model == "b"
+            await found_by(upstream_options(one, two))
+        assert (await found_by(upstream_options(one, two, model="b"))).model == "b"
 
 
 async def test_nobody_there_and_a_wrong_key_are_said_with_what_to_do():
     with pytest.raises(EngineError, match=r"cannot be reached.*Start it"):
-        await discover(upstream_options(Upstream(port=1)))
+        await found_by(upstream_options(Upstream(port=1)))
     async with serving(Upstream(key="right")) as upstream:
         with pytest.raises(EngineError, match="UPSTREAM_KEY") as refused:
-            await discover(upstream_options(upstream, key="wrong"))
+            await found_by(upstream_options(upstream, key="wrong"))
         assert "right" not in str(refused.value)
-        assert (await discover(upstream_options(upstream, key="right"))).model == "parrot"
+        assert (await found_by(upstream_options(upstream, key="right"))).model == "parrot"
 
 
 @pytest.mark.parametrize(

@@ -31,17 +31,8 @@ class Found:
     upstreams: tuple[Upstream, ...]
 
 
-async def discover(options: UpstreamOptions) -> Found:
+async def discover(options: UpstreamOptions, client: Client) -> Found:
     """Ask all upstreams what they serve.  Raises EngineError with a sentence saying what to do."""
-    client = Client(options.key, options.silence_seconds)
-    try:
-        return await ask(options, client)
-    finally:
-        await client.close()
-
-
-async def ask(options: UpstreamOptions, client: Client) -> Found:
-    """Do the same with a client that is there."""
     urls = base_urls(options.urls)
     lists = await asyncio.gather(*(_models(client, url) for url in urls))
     reached = [models for models in lists if not isinstance(models, str)]

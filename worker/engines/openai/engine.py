@@ -12,7 +12,7 @@ from worker.engines.contract import Ended, EngineInfo, Event, OnStep, Order, Pie
 from worker.engines.openai.answer import BROKE_OFF, Answer
 from worker.engines.openai.body import Resume, body_of, refused, way_of
 from worker.engines.openai.client import Client, UpstreamAway, UpstreamRefused
-from worker.engines.openai.discovery import Found, ask
+from worker.engines.openai.discovery import Found, discover
 from worker.engines.openai.pool import Upstream, choose, wakes_at
 from worker.engines.openai.refusal import Kind, Refusal
 from worker.engines.options import UpstreamOptions
@@ -78,7 +78,7 @@ class OpenAIEngine:
     async def start(self, on_step: OnStep) -> None:
         """Ask the upstreams what they serve.  Raises EngineError with a sentence saying what to do."""
         self._on_step = on_step
-        self._found = await ask(self._options, self._client)
+        self._found = await discover(self._options, self._client)
         self._ticking = asyncio.create_task(self._tick(), name="upstream-tick")
 
     def submit(self, order: Order) -> None:
