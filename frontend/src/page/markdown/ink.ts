@@ -31,9 +31,9 @@ export class Ink {
   /** Show `text`; `isWhole` if no more will come. */
   write(text: string, isWhole: boolean): void {
     if (!text.startsWith(this.#growing.text)) this.#clear();
-    const { growing, closed, open } = grow(this.#growing, text);
+    const { growing, closed, open, kept } = grow(this.#growing, text);
     const nodes = [...closed, ...open].map((node, at) => this.#drawn(node, isWhole || at < closed.length));
-    patch(this.#root, nodes, this.#closed);
+    patch(this.#root, nodes, this.#closed, kept);
     this.#growing = growing;
     this.#closed += closed.length;
   }
@@ -47,6 +47,7 @@ export class Ink {
   /** Replace what only the page can draw, the code blocks, by elements. */
   #drawn(node: Wanted, isClosed: boolean): Wanted {
     if (typeof node === "string") return node;
+    if (node.tag === "p") return node;
     if (node.tag === "fence") return this.#code(node, isClosed || node.isClosed);
     return { ...node, children: node.children.map((child) => this.#drawn(child, isClosed)) };
   }
@@ -75,13 +76,17 @@ export class Ink {
   }
 }
 
-/** Make the children of `parent` from number `from` on what `nodes` say, changing only what differs. */
-export function patch(parent: Element, nodes: readonly Wanted[], from = 0): void {
-  for (const [at, node] of nodes.entries()) place(parent, parent.childNodes[from + at], node);
+/**
+ * Make the children of `parent` from number `from` on what `nodes` say, changing only what differs.
+ *
+ * Of the children of each, `kept` are known not to differ and are not looked at.
+ */
+export function patch(parent: Element, nodes: readonly Wanted[], from = 0, kept = 0): void {
+  for (const [at, node] of nodes.entries()) place(parent, parent.childNodes[from + at], node, kept);
   while (parent.childNodes.length > from + nodes.length) parent.lastChild?.remove();
 }
 
-function place(parent: Element, old: ChildNode | undefined, node: Wanted): void {
+function place(parent: Element, old: ChildNode | undefined, node: Wanted, kept: number): void {
   if (typeof node === "string") {
     if (old instanceof Text) type(old, node);
     else put(parent, old, document.createTextNode(node));
@@ -90,7 +95,7 @@ function place(parent: Element, old: ChildNode | undefined, node: Wanted): void 
       old instanceof Element && old.localName === node.tag ? old : document.createElement(node.tag);
     if (element !== old) put(parent, old, element);
     mark(element, node.attributes ?? {});
-    patch(element, node.children);
+    patch(element, kept === 0 ? node.children : node.children.slice(kept), kept);
   }
 }
 

@@ -31,6 +31,41 @@ export function parse(text: string): Block[] {
   return new Tree(READER.parse(text, {})).blocks();
 }
 
+/** What stands within one paragraph. */
+export interface Inline {
+  readonly nodes: readonly Node[];
+  /** Whether it stays as it is, whatever follows after a space. */
+  readonly stands: boolean;
+}
+
+/** Read what stands within one paragraph, or a part of it that begins and ends between words. */
+export function parseInline(text: string): Inline {
+  const tokens = READER.parseInline(text, {}).flatMap(({ children }) => children ?? []);
+  return { nodes: joined(inline(tokens)), stands: tokens.every(isDone) && areClosed(tokens) };
+}
+
+/** Signs that are text as yet and may open something still: code, emphasis, a link without its end. */
+const OPENING = /`|(?<![\p{L}\p{N}])_|\*(?![\s*])|~~|\]\(/u;
+
+function isDone({ type, content }: Token): boolean {
+  return type !== "text" || !OPENING.test(content);
+}
+
+/** A bracket that is open may become the beginning of a link. */
+function areClosed(tokens: readonly Token[]): boolean {
+  let depth = 0;
+  for (const { type, content } of tokens)
+    for (const [sign] of type === "text" ? content.matchAll(/[[\]]/g) : [])
+      depth = sign === "[" ? depth + 1 : Math.max(0, depth - 1);
+  return depth === 0;
+}
+
+/** Put what follows in a paragraph behind what stands there; only where they touch may they become one. */
+export function behind(before: readonly Node[], after: readonly Node[]): readonly Node[] {
+  const end = Math.max(0, before.length - 1);
+  return [...before.slice(0, end), ...joined([...before.slice(end), ...after])];
+}
+
 /** Folds markdown-it's flat list of tokens. */
 class Tree {
   readonly #tokens: readonly Token[];
