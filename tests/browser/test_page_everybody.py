@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
+from axe import faults
 from chatting import (
     KEY,
     LIMIT,
@@ -24,7 +24,6 @@ from playwright.async_api import Page, expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
-AXE = Path(__file__).parents[2] / "frontend/node_modules/axe-core/axe.min.js"
 RICH = """# A rainbow
 
 Sunlight enters a **drop** and *bends*; see [this](https://example.org/bow) and `n = 1.33`.
@@ -60,18 +59,6 @@ HOSTILE = """<script>window.hacked = 1</script> <img src="//example.invalid/a.pn
 ```
 
 """
-
-
-async def faults(page: Page) -> list[str]:
-    """Return what axe finds to be a serious fault on the page as it stands."""
-    await page.evaluate(AXE.read_text())
-    found = await page.evaluate("() => axe.run()")
-    return [
-        f"{fault['id']}: {node['html'][:160]} {node['failureSummary'][:300]}"
-        for fault in found["violations"]
-        if fault["impact"] in ("serious", "critical")
-        for node in fault["nodes"]
-    ]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

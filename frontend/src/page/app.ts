@@ -4,12 +4,13 @@ import { h, options, render } from "preact";
 import { newKey, responsesUrl } from "../client/index.ts";
 import { Access } from "./access.ts";
 import { copy, download } from "./clipboard.ts";
-import { ask, begun, type Conversation, renew, show, type Turn } from "./conversation.ts";
+import { ask, begun, branch, type Conversation, renew, show, type Turn } from "./conversation.ts";
 import { jsonFile, markdownFile } from "./exporting.ts";
 import { Lines } from "./lines.ts";
 import type { Highlight } from "./markdown/ink.ts";
 import { Painter } from "./painter.ts";
-import { asked, languageOf, load, type Preferences, save, tuned } from "./preferences.ts";
+import { PieceReader } from "./pieces.ts";
+import { asked, chosenModel, languageOf, load, type Preferences, save, tuned } from "./preferences.ts";
 import { Reporter } from "./reporting.ts";
 import { hashOf, type Route, routeOf } from "./route.ts";
 import { sceneOf, watchKey } from "./scening.ts";
@@ -18,10 +19,12 @@ import { Shelf, storeOf } from "./shelf.ts";
 import type { Stream } from "./stream.ts";
 import { Page } from "./view/page.tsx";
 import type { Actions, Notice } from "./view/scene.ts";
+import { isComposed } from "./view/typing.ts";
 import { LANGUAGES, type Words } from "./words/index.ts";
 
-/** How often a waiting response's place is asked for, and how long a notice stands, in milliseconds. */
+/** How often a waiting response's place and models that are not there are asked for, and how long a notice stands. */
 const PLACE_MS = 2_000;
+const MODELS_MS = 3_000;
 const NOTICE_MS = 8_000;
 
 export class App {
@@ -44,6 +47,11 @@ export class App {
     onChange: (key, stream) => this.#changed(key, stream),
     onSample: (sample) => this.#reporter.add(sample),
   });
+  readonly #reader = new PieceReader({
+    url: responsesUrl(location),
+    ticket: () => this.#access.ticket(),
+    onChange: () => this.#painter.request(),
+  });
   readonly #actions: Actions = this.#make();
   #preferences: Preferences = load(this.#store);
   #route: Route = routeOf(location.hash);
@@ -54,6 +62,7 @@ export class App {
   #isLoadingColours = false;
   #noticeTimer: ReturnType<typeof setTimeout> | undefined;
   #placeTimer: ReturnType<typeof setTimeout> | undefined;
+  #meetTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(root: Element) {
     this.#root = root;
@@ -63,12 +72,13 @@ export class App {
   start(): void {
     // What a component changes by itself is painted with everything else: once a frame.
     options.debounceRendering = (paint) => requestAnimationFrame(paint);
-    addEventListener("online", () => this.#lines.online());
+    addEventListener("online", () => this.#online());
     addEventListener("pagehide", () => this.#putAway());
+    addEventListener("pageshow", ({ persisted }) => persisted && this.#cameBack());
     addEventListener("hashchange", () => this.#go(routeOf(location.hash)));
     addEventListener("storage", ({ key, newValue }) => this.#heard(key, newValue));
     document.addEventListener("keydown", (event) => this.#pressed(event));
-    for (const conversation of this.#shelf.all()) this.#lines.attend(conversation, asked(this.#preferences));
+    this.#attendAll();
     this.#go(this.#route);
     this.#paint();
     document.getElementById("prompt")?.focus();
@@ -88,9 +98,31 @@ export class App {
     return this.#route.kind === "watch" ? watchKey(this.#route.responseId) : this.#open?.id;
   }
 
+  /** Learn the models' names; as long as there are none, try again. */
   async #meet(): Promise<void> {
     this.#models = await modelNames((path) => this.#access.get(path));
+    clearTimeout(this.#meetTimer);
+    if (this.#models.length === 0 && this.#access.asking === "nothing")
+      this.#meetTimer = setTimeout(() => void this.#meet(), MODELS_MS);
     this.#painter.request();
+  }
+
+  #attendAll(): void {
+    const chosen = asked(this.#preferences, this.#models);
+    for (const conversation of this.#shelf.all()) this.#lines.attend(conversation, chosen);
+  }
+
+  /** The page was kept whole while people went elsewhere and back: its sockets are dead, and it heard of nothing. */
+  #cameBack(): void {
+    this.#shelf.refresh();
+    this.#online();
+    this.#attendAll();
+    this.#painter.request();
+  }
+
+  #online(): void {
+    this.#lines.online();
+    this.#reader.online();
   }
 
   // ---- what is shown
@@ -115,8 +147,8 @@ export class App {
   }
 
   #paint(): void {
-    const key = this.#key;
-    const stream = this.#lines.get(key);
+    const stream = this.#lines.get(this.#key);
+    if (this.#preferences.tokens) this.#readPieces(stream);
     const scene = sceneOf({
       words: this.#words,
       preferences: this.#preferences,
@@ -127,6 +159,7 @@ export class App {
       stream,
       busy: this.#lines.busy(),
       isWatching: this.#route.kind === "watch",
+      again: (turn) => this.#reader.of(turn),
       notice: this.#notice,
       isListOpen: this.#isListOpen,
       highlight: this.#highlight,
@@ -136,6 +169,12 @@ export class App {
     const before = performance.now();
     render(h(Page, { scene, actions: this.#actions }), this.#root);
     if (scene.isBusy) stream?.meter?.painted(performance.now() - before);
+  }
+
+  /** Read what is to be seen and was not seen to come. */
+  #readPieces(stream: Stream | undefined): void {
+    const turns = this.#open === undefined ? [] : branch(this.#open);
+    for (const turn of turns) if (stream?.piecesOf(turn.id) === undefined) this.#reader.want(turn);
   }
 
   // ---- what answers bring
@@ -226,7 +265,8 @@ export class App {
   }
 
   #pressed(event: KeyboardEvent): void {
-    if (event.key !== "Escape" || document.querySelector("dialog[open], :popover-open") !== null) return;
+    if (event.key !== "Escape" || isComposed(event)) return;
+    if (document.querySelector("dialog[open], :popover-open") !== null) return;
     if (this.#isListOpen) this.#list(false);
     else if (this.#route.kind !== "watch") this.#lines.get(this.#key)?.stop();
   }
@@ -238,14 +278,14 @@ export class App {
   #askAt(parent: string | null, prompt: string): void {
     const from = this.#open ?? begun(newKey().slice(0, 16), Date.now());
     if (this.#lines.isBusy(from.id)) return;
-    const model = this.#preferences.model ?? this.#models[0];
+    const model = chosenModel(this.#preferences, this.#models) ?? this.#models[0];
     const id = newKey();
     const question = { id, parent, prompt, ...(model === undefined ? {} : { model }) };
     const conversation = ask(from, question, Date.now());
     this.#put(conversation);
     if (this.#open === undefined) this.#visit({ kind: "conversation", id: from.id });
     const turn = conversation.turns.find((each) => each.id === id);
-    if (turn !== undefined) this.#lines.ask(conversation, turn, asked(this.#preferences));
+    if (turn !== undefined) this.#lines.ask(conversation, turn, asked(this.#preferences, this.#models));
     this.#painter.request();
   }
 
@@ -284,7 +324,7 @@ export class App {
   }
 
   async #copy(text: string, done: string): Promise<void> {
-    if (await copy(text)) this.#say({ text: done });
+    this.#say({ text: (await copy(text)) ? done : this.#words.notCopied });
   }
 
   #share(responseId: string | undefined): void {

@@ -16,6 +16,7 @@ export async function copy(text: string): Promise<boolean> {
 }
 
 function copyByCommand(text: string): boolean {
+  const before = document.activeElement;
   const box = document.createElement("textarea");
   box.value = text;
   box.className = "unseen";
@@ -23,6 +24,7 @@ function copyByCommand(text: string): boolean {
   box.select();
   const done = document.execCommand("copy");
   box.remove();
+  if (before instanceof HTMLElement) before.focus();
   return done;
 }
 

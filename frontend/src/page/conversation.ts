@@ -77,7 +77,8 @@ export function ask(
   return {
     ...conversation,
     title: title === "" ? titleOf(question.prompt) : title,
-    changedAt: now,
+    // A clock that was set back must not make what is asked older than what is there.
+    changedAt: Math.max(now, conversation.changedAt),
     turns: [...turns, turn],
     leaf: turn.id,
   };

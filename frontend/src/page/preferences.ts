@@ -95,8 +95,15 @@ export function tuned({ parameters }: Preferences, change: Partial<Parameters>):
   return Object.fromEntries(all.filter(([, value]) => value !== undefined && value !== ""));
 }
 
-/** Return what is asked of the server besides the input. */
-export function asked({ model, parameters, tokens, json }: Preferences): Omit<Request, "input"> {
+/** Return the model that was chosen, unless it is known that the server has it no more. */
+export function chosenModel({ model }: Preferences, served: readonly string[]): string | undefined {
+  return model !== undefined && (served.length === 0 || served.includes(model)) ? model : undefined;
+}
+
+/** Return what is asked of the server besides the input; `served` are its models, none if they are not known yet. */
+export function asked(preferences: Preferences, served: readonly string[] = []): Omit<Request, "input"> {
+  const { parameters, tokens, json } = preferences;
+  const model = chosenModel(preferences, served);
   return {
     ...parameters,
     ...(model === undefined ? {} : { model }),

@@ -66,6 +66,17 @@ export class Shelf {
     return id;
   }
 
+  /** Read again what other tabs wrote while this page lay in the browser's cache and heard of nothing. */
+  refresh(): void {
+    const written = new Map(this.#read().map((conversation) => [conversation.id, conversation]));
+    // What found no room is here alone.
+    const isGone = (id: string) => !this.#isFull && !written.has(id);
+    const held = [...this.#held].filter(([id]) => !isGone(id));
+    this.#held = new Map([...written, ...held]);
+    for (const [id, conversation] of written)
+      this.hold(merge(conversation, this.#held.get(id) ?? conversation));
+  }
+
   #written(id: string): Conversation | undefined {
     let written: string | null | undefined;
     allowed(() => {

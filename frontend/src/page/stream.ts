@@ -1,16 +1,10 @@
 /** One conversation's line to the server: its client, the turn being answered, and what is measured of it. */
 
-import { type Logprob, type Request, type ResponseEvent, type State, StreamClient } from "../client/index.ts";
+import { type Request, type ResponseEvent, type State, StreamClient } from "../client/index.ts";
 import { follow, type Turn } from "./conversation.ts";
 import { Meter, type Sample } from "./measure.ts";
+import { type Piece, piecesIn } from "./pieces.ts";
 import type { Waiting } from "./telling.ts";
-
-/** A piece of an answer as it came: one delta, or one token where the server names them. */
-export interface Piece {
-  readonly text: string;
-  /** Natural logarithm of its probability, if the server tells. */
-  readonly logprob?: number;
-}
 
 export interface StreamOptions {
   readonly url: string;
@@ -103,13 +97,7 @@ export class Stream {
     this.#meter?.piece(now);
     const { id } = this.#turn;
     const pieces = this.#pieces.get(id) ?? [];
-    pieces.push(...piecesOf(event.delta, event.logprobs ?? []));
+    pieces.push(...piecesIn(event));
     this.#pieces.set(id, pieces);
   }
-}
-
-/** Cut a delta into its tokens, if they are named and make up its text. */
-export function piecesOf(delta: string, logprobs: readonly Logprob[]): Piece[] {
-  const isWhole = logprobs.map(({ token }) => token).join("") === delta;
-  return isWhole ? logprobs.map(({ token: text, logprob }) => ({ text, logprob })) : [{ text: delta }];
 }

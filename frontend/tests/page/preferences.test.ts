@@ -75,6 +75,13 @@ describe("preferences", () => {
     });
   });
 
+  test("a model that the server has no more is not asked for", () => {
+    const chosen = { ...PLAIN, parameters: {}, model: "gone" };
+    expect(asked(chosen, ["here"])).toEqual({});
+    expect(asked(chosen, ["here", "gone"])).toEqual({ model: "gone" });
+    expect(asked(chosen, [])).toEqual({ model: "gone" });
+  });
+
   test.each([
     [["zh-TW", "en"], "zh"],
     [["de", "en-GB"], "en"],

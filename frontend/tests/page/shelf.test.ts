@@ -44,6 +44,40 @@ function talk(id: string, at: number): Conversation {
 }
 
 describe("the shelf", () => {
+  test("shows what was asked last though the clock was set back meanwhile", () => {
+    const shelf = new Shelf(new Box());
+    const before = talk("a", 1_000);
+    shelf.put(before);
+    shelf.put(ask(before, { id: "second", parent: before.leaf, prompt: "And now?" }, 10));
+    expect(shelf.get("a")?.leaf).toBe("second");
+  });
+
+  test("reads again what others wrote and removed while it heard of nothing", () => {
+    const box = new Box();
+    const [shelf, other] = [new Shelf(box), new Shelf(box)];
+    shelf.put(talk("a", 1));
+    shelf.put(talk("b", 2));
+    other.heard("tokenwire.conversation.b", box.getItem("tokenwire.conversation.b"));
+    other.remove("a");
+    other.put({ ...talk("b", 2), title: "named", named: true, changedAt: 5 });
+    other.put(talk("c", 3));
+    shelf.refresh();
+    expect(shelf.all().map(({ id, title }) => [id, title])).toEqual([
+      ["b", "named"],
+      ["c", "Hi"],
+    ]);
+  });
+
+  test("keeps what found no room when it reads again", () => {
+    const box = new Box();
+    const shelf = new Shelf(box);
+    shelf.put(talk("a", 1));
+    box.room = 10;
+    shelf.put(talk("b", 2));
+    shelf.refresh();
+    expect(shelf.all().map(({ id }) => id)).toEqual(["b", "a"]);
+  });
+
   test("gives back what was put there, newest first, also after a reload", () => {
     const box = new Box();
     const shelf = new Shelf(box);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { begun } from "../../src/page/conversation.ts";
-import { piecesOf } from "../../src/page/stream.ts";
+import { piecesOf } from "../../src/page/pieces.ts";
 import { levelOf } from "../../src/page/view/answer.tsx";
 import { bars, tall } from "../../src/page/view/gaps.tsx";
 import { periods } from "../../src/page/view/list.tsx";

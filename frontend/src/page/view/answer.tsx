@@ -2,7 +2,7 @@
 
 import { Component, createRef } from "preact";
 import { type Highlight, Ink } from "../markdown/ink.ts";
-import type { Piece } from "../stream.ts";
+import type { Piece } from "../pieces.ts";
 import type { Words } from "../words/index.ts";
 
 interface TextProperties {
@@ -31,7 +31,7 @@ export class AnswerText extends Component<TextProperties> {
   }
 
   override render({ isLive }: TextProperties) {
-    return <div class="answer" ref={this.#box} data-live={isLive || undefined} />;
+    return <div class="answer" dir="auto" ref={this.#box} data-live={isLive || undefined} />;
   }
 
   #write(): void {
@@ -67,7 +67,7 @@ export class AnswerPieces extends Component<{ pieces: readonly Piece[]; count: n
   }
 
   override render() {
-    return <div class="answer pieces" ref={this.#box} />;
+    return <div class="answer pieces" dir="auto" ref={this.#box} />;
   }
 
   #write(): void {

@@ -6,6 +6,9 @@ import type { Words } from "../words/index.ts";
 import { Icon } from "./icons.tsx";
 import { onEnter } from "./typing.ts";
 
+/** Send and Stop stand in one place: the second click of a double one was meant for the button before. */
+const ONCE = 1;
+
 interface Properties {
   readonly words: Words;
   readonly line: StateLine;
@@ -42,6 +45,7 @@ export class Composer extends Component<Properties> {
               name="prompt"
               rows={1}
               ref={this.#box}
+              dir="auto"
               placeholder={model === undefined ? words.message : words.ask(model)}
               aria-label={words.message}
               aria-describedby="keys"
@@ -56,12 +60,19 @@ export class Composer extends Component<Properties> {
                 type="button"
                 aria-label={words.stop}
                 title={words.stop}
-                onClick={stop}
+                onClick={({ detail }) => detail <= ONCE && stop()}
               >
                 <Icon name="square" />
               </button>
             ) : (
-              <button key="send" class="round" type="submit" aria-label={words.send} title={words.send}>
+              <button
+                key="send"
+                class="round"
+                type="submit"
+                aria-label={words.send}
+                title={words.send}
+                onClick={(event) => event.detail > ONCE && event.preventDefault()}
+              >
                 <Icon name="up" />
               </button>
             )}

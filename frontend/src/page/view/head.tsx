@@ -16,7 +16,9 @@ export function Head({ scene, actions, openParameters }: Properties) {
       <span class="narrow">
         <Tool icon="menu" label={words.openList} act={() => actions.list(true)} />
       </span>
-      <h1 class="title">{scene.title}</h1>
+      <h1 class="title" dir="auto">
+        {scene.title}
+      </h1>
       <ModelChoice scene={scene} actions={actions} />
       <Tool icon="sliders" label={words.parameters} act={openParameters} />
     </header>
@@ -24,13 +26,13 @@ export function Head({ scene, actions, openParameters }: Properties) {
 }
 
 function ModelChoice({ scene, actions }: Omit<Properties, "openParameters">) {
-  const { words, models, preferences } = scene;
-  if (models.length < 2) return <p id="model">{models[0] ?? words.noModel}</p>;
+  const { words, models, model } = scene;
+  if (models.length < 2) return <p id="model">{model ?? words.noModel}</p>;
   return (
     <select
       id="model"
       aria-label={words.model}
-      value={preferences.model ?? models[0]}
+      value={model}
       onChange={({ currentTarget }) => actions.prefer({ model: currentTarget.value })}
     >
       {models.map((name) => (

@@ -9,6 +9,7 @@ import { Glyph, Icon } from "./icons.tsx";
 import { Menu } from "./menu.tsx";
 import type { Actions, Scene } from "./scene.ts";
 import { Tool } from "./turn.tsx";
+import { isComposed } from "./typing.ts";
 
 interface Properties {
   readonly scene: Scene;
@@ -69,7 +70,9 @@ function Entry({ conversation, scene, actions }: Properties & { conversation: Co
   return (
     <li class="entry">
       <a href={hashOf({ kind: "conversation", id })} aria-current={scene.open === id ? "page" : undefined}>
-        <span class="title">{title}</span>
+        <span class="title" dir="auto">
+          {title}
+        </span>
         {scene.busy.has(id) && <span class="pulse" title={words.generating} />}
       </a>
       <Menu id={`menu-${id}`} label={words.more(title)} icon="more">
@@ -101,6 +104,7 @@ function NameBox({ label, name, done }: NameProperties) {
     <input
       class="name"
       aria-label={label}
+      dir="auto"
       defaultValue={name}
       ref={(box) => {
         if (box === null || document.activeElement === box) return;
@@ -109,6 +113,7 @@ function NameBox({ label, name, done }: NameProperties) {
       }}
       onBlur={({ currentTarget }) => done(currentTarget.value)}
       onKeyDown={(event) => {
+        if (isComposed(event)) return;
         if (event.key === "Enter") event.currentTarget.blur();
         if (event.key !== "Escape") return;
         event.stopPropagation();

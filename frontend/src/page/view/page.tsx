@@ -15,8 +15,10 @@ interface Properties {
   readonly actions: Actions;
 }
 
-/** Distance from the end, in pixels, within which the view follows the text. */
+/** Distance from the end, in pixels, within which who comes down follows the text. */
 const NEAR_END = 64;
+/** Distance that is none: browsers round. */
+const AT_END = 2;
 
 export class Page extends Component<Properties, { isFollowing: boolean }> {
   override readonly state = { isFollowing: true };
@@ -28,7 +30,8 @@ export class Page extends Component<Properties, { isFollowing: boolean }> {
   override componentDidUpdate(before: Properties): void {
     const { open, turns } = this.props.scene;
     const isOther = before.scene.open !== open || before.scene.turns.length < turns.length;
-    if (isOther || this.state.isFollowing) this.#toEnd();
+    // What stands there before anything was asked is read from its beginning.
+    if (turns.length > 0 && (isOther || this.state.isFollowing)) this.#toEnd();
   }
 
   override render({ scene, actions }: Properties) {
@@ -45,7 +48,7 @@ export class Page extends Component<Properties, { isFollowing: boolean }> {
           <Head scene={scene} actions={actions} openParameters={() => this.#sheet.current?.showModal()} />
           {this.#conversation()}
           <div class="foot">
-            {!this.state.isFollowing && (
+            {!this.state.isFollowing && scene.turns.length > 0 && (
               <button
                 class="to-end"
                 type="button"
@@ -61,7 +64,7 @@ export class Page extends Component<Properties, { isFollowing: boolean }> {
               line={scene.line}
               isBusy={scene.isBusy}
               isReadOnly={scene.isReadOnly}
-              model={scene.models.length === 0 ? undefined : (scene.preferences.model ?? scene.models[0])}
+              model={scene.models.length === 0 ? undefined : scene.model}
               send={actions.send}
               stop={actions.stop}
             />
@@ -92,7 +95,7 @@ export class Page extends Component<Properties, { isFollowing: boolean }> {
         {scene.isReadOnly && <p class="watching">{scene.isBusy ? words.watching : words.watched}</p>}
         {scene.turns.length === 0 && <Welcome scene={scene} actions={actions} />}
         <ol class="turns">
-          {scene.turns.map(({ turn, versions, isLive, pieces }) => (
+          {scene.turns.map(({ turn, versions, isLive, pieces, piecesLost }) => (
             <TurnView
               key={turn.id}
               turn={turn}
@@ -100,6 +103,7 @@ export class Page extends Component<Properties, { isFollowing: boolean }> {
               isLive={isLive}
               pieces={scene.preferences.tokens ? pieces : undefined}
               count={pieces?.length ?? 0}
+              piecesLost={scene.preferences.tokens ? piecesLost : undefined}
               words={words}
               highlight={scene.highlight}
               isReadOnly={scene.isReadOnly}
@@ -124,9 +128,11 @@ export class Page extends Component<Properties, { isFollowing: boolean }> {
     const scroller = this.#scroller.current;
     if (scroller === null) return;
     const { scrollHeight, scrollTop, clientHeight } = scroller;
-    const isNear = scrollHeight - scrollTop - clientHeight < NEAR_END;
-    // Only going up lets go of the end: a text that grew faster than the view followed does not.
-    const isFollowing = isNear || (this.state.isFollowing && scrollTop >= this.#top);
+    const distance = scrollHeight - scrollTop - clientHeight;
+    // Only going up lets go of the end, however little: a text that grew faster than the view followed does not, and
+    // neither does one that became shorter and took the view along.
+    const isFollowing =
+      scrollTop < this.#top ? distance < AT_END : distance < NEAR_END || this.state.isFollowing;
     this.#top = scrollTop;
     if (isFollowing !== this.state.isFollowing) this.setState({ isFollowing });
   }
@@ -158,7 +164,7 @@ function NoticeBox({ scene, actions }: Properties) {
     <div class="notices" role="status">
       {notice !== undefined && (
         <p class="notice">
-          {notice.text}
+          <span class="notice-text">{notice.text}</span>
           {notice.undo !== undefined && (
             <button class="quiet" type="button" onClick={notice.undo}>
               {words.undo}

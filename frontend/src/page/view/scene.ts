@@ -3,8 +3,8 @@
 import type { Asking } from "../access.ts";
 import type { Conversation, Turn } from "../conversation.ts";
 import type { Highlight } from "../markdown/ink.ts";
+import type { Piece } from "../pieces.ts";
 import type { Parameters, Preferences } from "../preferences.ts";
-import type { Piece } from "../stream.ts";
 import type { StateLine } from "../telling.ts";
 import type { Words } from "../words/index.ts";
 
@@ -20,14 +20,18 @@ export interface Shown {
   /** Ids of its versions, itself among them, oldest first: in one string, so that an equal list is the same. */
   readonly versions: string;
   readonly isLive: boolean;
-  /** Undefined if this page did not see them come. */
+  /** Undefined if this page did not see them come and has not read them again. */
   readonly pieces: readonly Piece[] | undefined;
+  /** Why they cannot be read again; undefined if that is not so. */
+  readonly piecesLost: string | undefined;
 }
 
 export interface Scene {
   readonly words: Words;
   readonly preferences: Preferences;
   readonly models: readonly string[];
+  /** The one that will answer. */
+  readonly model: string | undefined;
   /** Unix milliseconds. */
   readonly now: number;
   readonly conversations: readonly Conversation[];

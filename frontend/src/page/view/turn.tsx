@@ -3,7 +3,7 @@
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Turn } from "../conversation.ts";
 import type { Highlight } from "../markdown/ink.ts";
-import type { Piece } from "../stream.ts";
+import type { Piece } from "../pieces.ts";
 import { evenness, facts, note } from "../telling.ts";
 import type { Words } from "../words/index.ts";
 import { AnswerPieces, AnswerText } from "./answer.tsx";
@@ -11,7 +11,7 @@ import { Gaps } from "./gaps.tsx";
 import { Icon, type IconName } from "./icons.tsx";
 import { kept } from "./kept.ts";
 import type { Actions } from "./scene.ts";
-import { onEnter } from "./typing.ts";
+import { isComposed, onEnter } from "./typing.ts";
 
 interface Properties {
   readonly turn: Turn;
@@ -20,6 +20,7 @@ interface Properties {
   readonly pieces: readonly Piece[] | undefined;
   /** How many pieces there are: the list itself grows in place. */
   readonly count: number;
+  readonly piecesLost: string | undefined;
   readonly words: Words;
   readonly highlight: Highlight | undefined;
   readonly isReadOnly: boolean;
@@ -48,7 +49,7 @@ function Question(properties: Properties) {
   if (isEdited) return <Editor {...properties} close={() => setEdited(false)} />;
   return (
     <section class="asked" aria-label={words.you}>
-      <div class="prompt" tabIndex={isLong(turn.prompt) ? 0 : undefined}>
+      <div class="prompt" dir="auto" tabIndex={isLong(turn.prompt) ? 0 : undefined}>
         {turn.prompt}
       </div>
       <div class="tools">
@@ -79,10 +80,11 @@ function Editor({ turn, words, isBusy, actions, close }: Properties & { close: (
     >
       <textarea
         aria-label={words.editing}
+        dir="auto"
         defaultValue={turn.prompt}
         ref={box}
         onKeyDown={(event) => {
-          if (event.key === "Escape") {
+          if (event.key === "Escape" && !isComposed(event)) {
             event.stopPropagation();
             close();
           } else onEnter(event, resend);
@@ -101,12 +103,15 @@ function Editor({ turn, words, isBusy, actions, close }: Properties & { close: (
 }
 
 function Reply(properties: Properties) {
-  const { turn, words, isLive, pieces, count, highlight, actions } = properties;
+  const { turn, words, isLive, pieces, count, piecesLost, highlight, actions } = properties;
   const wrong = note(words, turn.outcome);
   return (
     <section class="reply" aria-label={words.answer} aria-busy={isLive}>
       {pieces !== undefined ? (
-        <AnswerPieces pieces={pieces} count={count} words={words} />
+        <>
+          <AnswerPieces pieces={pieces} count={count} words={words} />
+          {pieces[0]?.logprob !== undefined && <Legend words={words} />}
+        </>
       ) : (
         <AnswerText
           text={turn.text}
@@ -117,6 +122,7 @@ function Reply(properties: Properties) {
           copy={actions.copy}
         />
       )}
+      {piecesLost !== undefined && <p class="legend">{words.piecesLost(piecesLost)}</p>}
       {wrong !== "" && (
         <p class="note" data-bad={turn.outcome?.status === "failed" || undefined}>
           {wrong}
@@ -124,6 +130,21 @@ function Reply(properties: Properties) {
       )}
       <SmallPrint {...properties} />
     </section>
+  );
+}
+
+/** What the colours of pieces say, from the least likely to the likeliest. */
+function Legend({ words }: Pick<Properties, "words">) {
+  return (
+    <p class="legend">
+      {words.unlikely}
+      <i />
+      <i />
+      <i />
+      <i />
+      <i />
+      {words.likeliest}
+    </p>
   );
 }
 

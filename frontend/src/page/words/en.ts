@@ -75,6 +75,7 @@ export const en = {
   answer: "Answer",
   copy: "Copy",
   copied: "Copied",
+  notCopied: "This browser did not let the page copy. Select the text and copy it by hand.",
   copyMessage: "Copy message",
   copyAnswer: "Copy answer",
   regenerate: "Ask again",
@@ -104,8 +105,8 @@ export const en = {
   reconnecting: "Connection lost. Reconnecting…",
   resumed: (token: number) => `Resumed at token ${token}, nothing lost`,
   reloaded: "Continued after the reload, nothing lost",
-  watching: "Watching an answer as it is made. It can only be read here.",
-  watched: "Somebody else’s answer. It can only be read here.",
+  watching: "A shared answer, as it is made. It can only be read here.",
+  watched: "A shared answer. It can only be read here.",
   done: "Done",
   stopped: "Stopped",
   early: (why: string) => `Ended early: ${why}`,
@@ -131,6 +132,9 @@ export const en = {
   gaps: "Time between pieces",
   gapsHint: (p50: string, p99: string) => `Half the pieces came within ${p50}, 99 of 100 within ${p99}`,
   likely: (percent: string) => `${percent} %`,
+  piecesLost: (why: string) => `The tokens of this answer cannot be read again. ${why}`.trim(),
+  unlikely: "unlikely",
+  likeliest: "likely",
 
   // ---- a server that asks who you are
   keyTitle: "This server asks for an API key",
