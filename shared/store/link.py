@@ -197,9 +197,7 @@ class Link:
         return here
 
     async def _exchange(self, connection: Connection, calls: list[Call]) -> None:
-        await connection.send_packed_command(
-            connection.pack_commands([call.arguments for call in calls]), check_health=False
-        )
+        await connection.send_packed_command(b"".join(call.packed for call in calls), check_health=False)
         unknown = [call for call in calls if not await call.settle(connection)]
         if unknown:
             await self._exchange(connection, [call.with_source() for call in unknown])

@@ -58,6 +58,17 @@ async def test_an_error_of_the_server_is_the_callers_alone(link: Link):
     assert isinstance(results[1], ServerError)
 
 
+@pytest.mark.parametrize("argument", ["\ud800", None])
+async def test_what_cannot_be_encoded_is_an_error_of_its_callers_alone(link: Link, argument: object):
+    good, bad = link.command("PING"), link.command("ECHO", argument)
+
+    results = await asyncio.wait_for(asyncio.gather(good, bad, return_exceptions=True), 20)
+
+    assert results[0] == b"PONG"
+    assert isinstance(results[1], TypeError | ValueError)
+    assert await asyncio.wait_for(link.connect(), 20) == 1
+
+
 async def test_a_lost_connection_fails_what_had_no_reply_and_comes_back_under_a_new_number(
     link: Link, other: Link
 ):
