@@ -182,12 +182,12 @@ class DoorConnection(ServerConnection):
     def write_text(self, payload: bytes) -> None:
         """Write one text frame at once, if the connection is open.
 
-        This goes past ``send()``, whose flow control needs a task per message, through the sans-I/O half
-        that the library documents; ``paused`` and ``on_writable`` are the flow control here.
+        This goes past ``send()``, whose flow control needs a task per message; ``paused`` and
+        ``on_writable`` are the flow control here.  What the library sends it writes itself before it
+        returns to the loop, so frames never mix.
         """
         if self.protocol.state is State.OPEN:
-            self.protocol.send_text(payload)
-            self.send_data()
+            self.transport.write(text_frame(payload))
 
     def _fail_saying_why(self, code: int, reason: str = "") -> None:
         """Fail the connection; a close code alone would not tell a client's user what was too large."""
@@ -283,6 +283,16 @@ class DoorConnection(ServerConnection):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def text_frame(payload: bytes) -> bytes:
+    """Frame a whole message as a server does: final, unmasked, no extension (RFC 6455 section 5.2)."""
+    size = len(payload)
+    if size < 126:
+        return b"\x81%c%b" % (size, payload)
+    if size < 1 << 16:
+        return b"\x81\x7e%b%b" % (size.to_bytes(2), payload)
+    return b"\x81\x7f%b%b" % (size.to_bytes(8), payload)
 
 
 def _bound(transport: asyncio.Transport) -> None:

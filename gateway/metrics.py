@@ -12,6 +12,7 @@ from prometheus_client.samples import Sample
 
 from gateway.errors import CloseCode
 from gateway.outbox import Outbox
+from shared.histogram import EventLoopHistogram
 from shared.log import Reason, Status
 from shared.observe import DURATION_BUCKETS, ITL_BUCKETS, TTFT_BUCKETS
 from shared.store.contract import Announced, GatewayInfo
@@ -44,8 +45,11 @@ class Metrics:
         self.first_token = histogram(
             "time_to_first_token_seconds", "From the create to the first delta on its socket.", TTFT_BUCKETS
         )
-        self.inter_token = histogram(
-            "inter_token_latency_seconds", "Between successive live deltas of a viewer.", ITL_BUCKETS
+        self.inter_token = EventLoopHistogram(
+            "tokenwire_inter_token_latency_seconds",
+            "Between successive live deltas of a viewer.",
+            ITL_BUCKETS,
+            self._registry,
         )
         self.per_token = histogram(
             "time_per_output_token_seconds",
@@ -168,11 +172,11 @@ def value_of(metric: Counter | Gauge) -> float:
     return next(s.value for s in _samples(metric) if not s.name.endswith("_created"))
 
 
-def counts_of(histogram: Histogram) -> tuple[int, ...]:
+def counts_of(histogram: Histogram | EventLoopHistogram) -> tuple[int, ...]:
     """Return the count in each bucket of a histogram, not summed up as Prometheus shows them."""
     upto = [int(sample.value) for sample in _samples(histogram) if sample.name.endswith("_bucket")]
     return tuple(after - before for before, after in itertools.pairwise([0, *upto]))
 
 
-def _samples(metric: Counter | Gauge | Histogram) -> Iterable[Sample]:
+def _samples(metric: Counter | Gauge | Histogram | EventLoopHistogram) -> Iterable[Sample]:
     return (sample for family in metric.collect() for sample in family.samples)
