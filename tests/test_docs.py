@@ -96,6 +96,26 @@ def test_every_name_of_the_map_is_a_file_of_its_room():
         ] == []
 
 
+def test_the_cores_that_the_map_names_neither_wait_nor_look_at_clocks_nor_draw_nor_log():
+    table = text_of("ARCHITECTURE.md").partition("## Code map")[2]
+    rows = re.findall(r"^\| `(\w+)/`.* \| cores: ([^;|]+)", table, re.MULTILINE)
+    cores = [f"{room}/{name}.py" for room, names in rows for name in re.findall(r"`(\w+)`", names)]
+    assert len(cores) > 15
+    assert [(core, found) for core in cores for found in impure(core)] == []
+
+
+def impure(core):
+    """What a core may not hold: it waits, or imports what knows the time, draws or logs."""
+    shells = {"asyncio", "threading", "time", "random", "secrets", "logging", "os", "shared.observe"}
+    for node in ast.walk(ast.parse(text_of(core))):
+        if isinstance(node, ast.Await | ast.AsyncFunctionDef | ast.AsyncFor | ast.AsyncWith):
+            yield node.lineno
+        elif isinstance(node, ast.Import):
+            yield from ({alias.name for alias in node.names} & shells)
+        elif isinstance(node, ast.ImportFrom) and node.module in shells:
+            yield node.module
+
+
 def is_at(path, name):
     """Whether a file has this name, with or without its ending, or lies in a folder of this name."""
     ways = (path, path.rpartition(".")[0], *map(str, Path(path).parents))
