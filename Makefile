@@ -9,6 +9,10 @@ PYTHON ?= $(shell for p in python3.11 python3; do $$p -c 'import ensurepip, sys,
 TORCH ?= torch==2.13.0
 CACHE_DIR ?= .cache
 
+DEBIAN_DIR := $(abspath $(CACHE_DIR))/debian
+# What the tests need and the system lacks lies there, where nobody was root.
+export PATH := $(PATH):$(DEBIAN_DIR)/bin
+
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 NPM := npm --prefix frontend
@@ -130,20 +134,7 @@ frontend/dist-demo/.built: frontend/node_modules/.installed $(PAGE_SOURCES)
 	@$(NPM) run --silent build -- --mode demo --logLevel warn
 	@touch $@
 
-# ---- what the tests take from Debian: a browser, the oldest Redis we promise to work on, and envsubst for nginx
+# ---- what the tests take from Debian's packages
 
 debian:
-	@missing=; \
-	command -v chromium > /dev/null || missing="chromium"; \
-	command -v redis-server > /dev/null || command -v redis-check-rdb > /dev/null || missing="$$missing redis-tools"; \
-	command -v promtool > /dev/null || missing="$$missing prometheus"; \
-	command -v envsubst > /dev/null || missing="$$missing gettext-base"; \
-	if [ -z "$$missing" ]; then exit 0; fi; \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
-		echo "-- installing Debian packages for the tests: $$missing"; \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-			apt-get install -qq -y --no-install-recommends $$missing < /dev/null > /dev/null; \
-	else \
-		echo "-- SKIPPED: the tests that need Debian's $$missing; as root: apt-get install $$missing"; \
-		[ -z "$${REQUIRE_ALL:-}" ]; \
-	fi
+	@sh tests/debian.sh $(DEBIAN_DIR)

@@ -26,7 +26,8 @@ _ROUNDS = 5
 _CHARACTERS = 10_000
 _HERE = Path(__file__).parent
 _BUILT = _HERE.parent / "frontend" / "dist"
-_CHROMIUM = Path("/usr/bin/chromium")
+_PAGE = _BUILT / "index.html"
+_CHROMIUM = shutil.which("chromium")
 _FLAGS = (
     "--no-sandbox",  # as root in a container there is none to be had
     "--disable-gpu",
@@ -84,9 +85,9 @@ def answer(characters: int = _CHARACTERS) -> str:
 
 def run() -> None:
     """Measure and print; a sentence where there is no browser or no page to measure."""
-    for path, remedy in ((_CHROMIUM, "apt-get install chromium"), (_BUILT / "index.html", "make setup")):
-        if not path.is_file():
-            print(f"\npage: not measured, for there is no {path}: {remedy}")
+    for there, what in ((_CHROMIUM, "chromium: make debian"), (_PAGE.is_file(), "built page: make setup")):
+        if not there:
+            print(f"\npage: not measured, for there is no {what}")
             return
     text = answer()
     with stack(text, _RATE) as url, chromium() as browser:

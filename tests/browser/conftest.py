@@ -10,20 +10,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from chatting import KEY, TOKENS
+from chromium import FLAGS, chromium
 from cuttable import Cuttable, cuttable
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 from running import Up, running_up
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = (
-    "--no-sandbox",  # as root in a container there is none to be had
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
 
 # Writes down, from outside of the page's own code, each paint of an answer's text, and what the state line said.
 # Records are delivered after each paint, so one call is one paint: `size` is the text's then, `touched` the
@@ -70,15 +62,11 @@ expect.set_options(timeout=30_000)
 """Milliseconds for what a page must come to show: the library's own five bound the machine."""
 
 
-def needs(path: Path, sentence: str) -> None:
-    if not path.is_file():
-        pytest.skip(sentence)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _provided() -> None:
-    needs(CHROMIUM, "there is no /usr/bin/chromium: apt-get install chromium")
-    needs(ROOT / "frontend/dist/index.html", "the page was not built: make setup")
+    chromium()
+    if not (ROOT / "frontend/dist/index.html").is_file():
+        pytest.skip("the page was not built: make setup")
 
 
 @pytest.fixture(scope="session")
@@ -138,7 +126,7 @@ async def model_up() -> AsyncIterator[Up]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        launched = await playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
         yield launched
         await launched.close()
 

@@ -14,15 +14,14 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pytest
+from chromium import FLAGS, chromium
 from compose_stack import Composed, run, stand_ins, until
 from playwright.sync_api import sync_playwright
 
 from tokenwire.client import stream
 
-CHROMIUM = Path("/usr/bin/chromium")
 PROMPT = "Count from 1 to 1000, in words."
 SECONDS = 25
 """How long an answer should last: to find out who serves it, and to strike, takes an engine some of that."""
@@ -86,13 +85,9 @@ def test_no_torch_is_in_the_gateway_and_nothing_can_be_written(stack: Composed):
 
 
 def test_the_page_streams_real_tokens_in_a_browser(stack: Composed):
-    if not CHROMIUM.is_file():
-        pytest.skip("there is no /usr/bin/chromium: apt-get install chromium")
     frames: list[dict] = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--no-first-run"]
-        )
+        browser = playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
         page = browser.new_page()
         page.on("pageerror", lambda error: pytest.fail(f"the page says {error}"))
         page.on(

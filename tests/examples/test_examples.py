@@ -19,12 +19,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from chromium import FLAGS, chromium
 from cuttable import cuttable
 from playwright.async_api import async_playwright
 from stack import Stack, running_stack
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-CHROMIUM = Path("/usr/bin/chromium")
 PROMPT = "one two three four five "
 PATIENCE = 90
 SKY = "Why is the sky blue?"
@@ -169,12 +169,8 @@ def test_curl(stack):
 
 
 async def test_the_page_types_and_comes_back(stack, page_url):
-    if not CHROMIUM.is_file():
-        pytest.skip("there is no /usr/bin/chromium: apt-get install chromium")
     async with cuttable(stack.port) as link, async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--no-first-run"]
-        )
+        browser = await playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
         page = await browser.new_page()
         page.set_default_timeout(1000 * PATIENCE)
         errors: list[str] = []
@@ -196,13 +192,9 @@ async def test_the_page_types_and_comes_back(stack, page_url):
 
 
 async def test_a_page_from_elsewhere_is_not_let_in(stack, page_url):
-    if not CHROMIUM.is_file():
-        pytest.skip("there is no /usr/bin/chromium: apt-get install chromium")
     other = page_url.replace("127.0.0.1", "localhost")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--no-first-run"]
-        )
+        browser = await playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
         page = await browser.new_page()
         page.set_default_timeout(1000 * PATIENCE)
         await page.goto(f"{other}/browser.html?gateway={stack.url}")
