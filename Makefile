@@ -118,8 +118,9 @@ $(CACHE_DIR)/models/.made: | .venv/.installed
 # ---- the page
 
 frontend/node_modules/.installed: frontend/package-lock.json
-	@node -e 'process.exit(+(process.versions.node.split(".")[0] < 20))' 2>/dev/null || { \
-		echo "Tokenwire's page needs Node 20 or newer with npm: install nodejs, then make $(MAKECMDGOALS)"; exit 1; }
+	@node -e 'const [a, b] = process.versions.node.split("."); process.exit(+(a == 20 ? b < 19 : a == 22 ? b < 12 : a < 24))' \
+		2>/dev/null || { echo "Tokenwire's page needs Node 20.19, 22.12, 24 or newer, with npm: install nodejs, then" \
+		"make $(MAKECMDGOALS)"; exit 1; }
 	@echo "-- installing the page's packages"
 	@$(NPM) ci --no-audit --no-fund --loglevel=error
 	@touch $@
