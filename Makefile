@@ -12,6 +12,8 @@ CACHE_DIR ?= .cache
 DEBIAN_DIR := $(abspath $(CACHE_DIR))/debian
 # What the tests need and the system lacks lies there, where nobody was root.
 export PATH := $(PATH):$(DEBIAN_DIR)/bin
+# Playwright's own node needs a library that few machines have.
+export PLAYWRIGHT_NODEJS_PATH ?= $(shell command -v node)
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check

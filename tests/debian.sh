@@ -1,7 +1,7 @@
 #!/bin/sh
-# What the tests take from Debian: a browser, the oldest Redis we promise to work on, promtool, and envsubst for nginx.
-# Root installs the packages.  Anybody else unpacks them, with what they need, into FOLDER, which takes about a gigabyte;
-# FOLDER/bin then belongs on PATH.  What is on PATH already is taken as it is.
+# What the tests take from Debian: a browser, the oldest Redis we promise to work on, promtool, curl, and envsubst for
+# nginx.  Root installs the packages.  Anybody else unpacks them, with what they need, into FOLDER, which takes about a
+# gigabyte; FOLDER/bin then belongs on PATH.  What is on PATH already is taken as it is.
 #
 # usage: debian.sh FOLDER
 set -eu
@@ -17,6 +17,7 @@ need chromium chromium
 need redis-tools redis-server redis-check-rdb # it holds the server under another name, and starts no service
 need prometheus promtool
 need gettext-base envsubst
+need curl curl
 [ -n "$missing" ] || exit 0
 
 install() {
@@ -43,7 +44,7 @@ unpack() {
 		ln -sf redis-check-rdb "$folder/tree/usr/bin/redis-server" # one program, which looks at its name
 		wrap redis-server usr/bin/redis-server
 	fi
-	for program in promtool prometheus envsubst; do wrap $program usr/bin/$program; done
+	for program in promtool prometheus envsubst curl; do wrap $program usr/bin/$program; done
 }
 
 # Its libraries lie where the system's loader does not look, its fonts where fontconfig does not.

@@ -36,7 +36,7 @@ class Machine:
             if found is None:
                 pytest.skip(f"there is no {name}: this is no Debian")
             (self.bin / name).symlink_to(found)
-        for name in ("chromium", "redis-server", "promtool"):
+        for name in ("chromium", "redis-server", "promtool", "curl"):
             self.has(name, "#!/bin/sh\n")
         self.has("apt-get", APT.format(asked=self.asked, package=self.package))
 
