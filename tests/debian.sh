@@ -39,6 +39,7 @@ unpack() {
 	private_apt update && private_apt install -y --no-install-recommends --download-only $missing || return
 	for package in "$folder"/apt/archives/*.deb; do dpkg-deb -x "$package" "$folder/tree" || return; done
 	rm -rf "$folder/apt"
+	fonts
 	wrap chromium usr/lib/chromium/chromium
 	if [ -e "$folder/tree/usr/bin/redis-check-rdb" ]; then
 		ln -sf redis-check-rdb "$folder/tree/usr/bin/redis-server" # one program, which looks at its name
@@ -53,10 +54,24 @@ wrap() { # NAME PATH
 	libraries=$(find "$folder/tree" -name 'lib*.so*' -path '*-linux-gnu*' -printf '%h\n' | sort -u | paste -s -d :)
 	cat > "$folder/bin/$1" <<-END
 		#!/bin/sh
-		export LD_LIBRARY_PATH='$libraries' FONTCONFIG_SYSROOT='$folder/tree'
+		export LD_LIBRARY_PATH='$libraries' FONTCONFIG_FILE='$folder/fonts.conf'
 		exec '$folder/tree/$2' "\$@"
 	END
 	chmod +x "$folder/bin/$1"
+}
+
+fonts() {
+	rules=$folder/tree/usr/share/fontconfig/conf.avail
+	cat > "$folder/fonts.conf" <<-END
+		<?xml version="1.0"?>
+		<fontconfig>
+		  <dir>$folder/tree/usr/share/fonts</dir>
+		  <cachedir>$folder/fonts</cachedir>
+		  <include ignore_missing="yes">$rules/45-latin.conf</include>
+		  <include ignore_missing="yes">$rules/49-sansserif.conf</include>
+		  <include ignore_missing="yes">$rules/60-latin.conf</include>
+		</fontconfig>
+	END
 }
 
 if ! command -v apt-get > /dev/null; then false

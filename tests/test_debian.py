@@ -20,7 +20,7 @@ case "$*" in *--download-only*) cp {package} "$cache/archives/" ;; esac
 """
 
 ENVSUBST = """#!/bin/sh
-echo "$LD_LIBRARY_PATH $FONTCONFIG_SYSROOT $@"
+echo "$LD_LIBRARY_PATH $FONTCONFIG_FILE $@"
 """
 
 
@@ -107,8 +107,9 @@ def test_anybody_else_gets_programs_that_find_their_libraries(machine: Machine, 
         text=True,
         check=True,
     )
-    tree = machine.made / "tree"
-    assert said.stdout.strip() == f"{tree}/usr/lib/some-linux-gnu {tree} two words"
+    tree, fonts = machine.made / "tree", machine.made / "fonts.conf"
+    assert said.stdout.strip() == f"{tree}/usr/lib/some-linux-gnu {fonts} two words"
+    assert f"<dir>{tree}/usr/share/fonts</dir>" in fonts.read_text()
 
 
 def test_without_root_apt_keeps_to_the_folder(machine: Machine, tmp_path: Path):
