@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from gateway.errors import Code, RefusedError, WireError
 from gateway.formats import Text, check_format, grammar_of, shown
-from shared.request import Message, Request, Sampling
+from shared.request import MOST_LOGPROBS, Message, Request, Sampling
 from shared.request import Role as Speaker
 
 Tokens = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -30,7 +30,6 @@ ItemType = Annotated[str, Meta(extra_json_schema={"const": "message"})]
 """Refused with sentences of our own, hence texts here."""
 EventId = Annotated[str, Meta(max_length=256)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
-MOST_LOGPROBS = 20
 Likeliest = Annotated[int, Meta(ge=0, le=MOST_LOGPROBS)]
 LOGPROBS = "message.output_text.logprobs"
 

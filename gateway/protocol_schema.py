@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
-from gateway.create import MOST_LOGPROBS, Create
+from gateway.create import Create
 from gateway.errors import TABLE, CloseCode, Code
 from gateway.wire import MAX_DEPTH, Cancel, Resume
+from shared.request import MOST_LOGPROBS
 
 Schema = dict[str, Any]
 

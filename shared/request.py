@@ -13,6 +13,8 @@ ANY_OBJECT = '{"type":"object"}'
 """The grammar of an answer that is asked to be JSON, and no more."""
 MOST_GRAMMAR = 16 * 1024
 """Bytes of a grammar."""
+MOST_LOGPROBS = 20
+"""Likeliest tokens that are told with each one at most, as in OpenAI's API."""
 
 
 class Keeps(StrEnum):

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from math import isfinite
 
-from shared.request import Sampling
+from shared.request import MOST_LOGPROBS, Sampling
 
 _MASK = (1 << 64) - 1
 _GAMMA = 0x9E3779B97F4A7C15
-MOST_LOGPROBS = 20
 
 
 def mix(z: int) -> int:

@@ -175,7 +175,7 @@ class Link:
                 self._seen(time.perf_counter() - began)
         except (RedisError, OSError, TimeoutError) as error:
             self._seen(None)
-            reason = str(error) or f"nothing came within {self._timeout:g} s"
+            reason = str(error).rstrip(".") or f"nothing came within {self._timeout:g} s"
             await self._drop(StoreUnavailable(f"Redis does not answer: {reason}"), calls)
         except asyncio.CancelledError:
             await self._drop(StoreUnavailable("the link was closed"), calls)
