@@ -40,6 +40,8 @@ class Fault:
     """Nothing more is said, and the connection stays."""
     text: str = ""
     """Said instead of the answer."""
+    ends: str = ""
+    """What comes behind the chunk that says why the answer ends: ``silence``, or a ``cut`` of the connection."""
 
 
 @dataclass
@@ -117,7 +119,9 @@ class Upstream:
         if refusal:
             await self._say(writer, 400, _error(refusal))
             return
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+        length = b"Content-Length: 999999\r\n" if fault.ends == "cut" else b""
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n%b" % length)
+        writer.write(b"Connection: close\r\n\r\n")
         leaving = asyncio.ensure_future(reader.read(1))
         leaving.add_done_callback(lambda _: asked.left.set())
         try:
@@ -132,7 +136,7 @@ class Upstream:
             writer.write(b"data: %b\n\n" % datum)
             await writer.drain()
             await asyncio.sleep(self.pause)
-        if fault.hang:
+        if fault.hang or fault.ends == "silence":
             await asked.left.wait()
 
     async def _data(self, asked: Asked, fault: Fault) -> AsyncIterator[bytes]:
@@ -159,6 +163,8 @@ class Upstream:
                 break
         if not stops.met:
             yield json.dumps(_chunk(asked.path, "", reason="length")).encode()
+        if fault.ends:
+            return
         yield json.dumps({"choices": [], "usage": _usage(prompt, asked.sent)}).encode()
         yield b"[DONE]"
 

@@ -116,6 +116,27 @@ def test_an_upstream_that_makes_more_than_was_asked_is_cut():
     assert events[-1] == Ended("a", Reason.LENGTH)
 
 
+def test_text_that_an_upstream_has_held_back_until_its_last_chunk_is_not_cut_where_it_counts():
+    """A character that lay in two tokens, or what might have become a stop string: text without a token more."""
+    events = heard(
+        Answer(order("a", max_tokens=2), REPLAY),
+        chunk("a", usage=usage(7, 1)),
+        chunk("", usage=usage(7, 2)),
+        chunk("bc", "length", usage(7, 2)),
+    )
+    assert (text_of(events), ids_of(events)) == ("abc", [0, 1])
+    assert events[-1] == Ended("a", Reason.LENGTH)
+
+
+def test_reasoning_before_the_text_counts_as_the_upstream_counts_it():
+    thought = {"choices": [{"delta": {"reasoning_content": "hm"}}], "usage": usage(7, 3)}
+    answer = Answer(order("a"), REPLAY)
+    events = answer.feed(thought)
+    assert not answer.begun  # another upstream may still be asked
+    events += heard(answer, chunk("x", "stop", usage(7, 4)))
+    assert (text_of(events), ids_of(events)) == ("x", [0, 1, 2, 3])
+
+
 def test_an_ending_of_another_kind_is_told():
     events = heard(Answer(order("a"), REPLAY), chunk("", "content_filter"))
     assert events == [Ended("a", Reason.ERROR, "The upstream ended the answer: content_filter.")]

@@ -14,6 +14,18 @@ from worker.engines.openai.chunk import Usage
     [
         ({"choices": [{"delta": {"content": "a"}}]}, "a"),
         ({"choices": [{"text": "a"}]}, "a"),
+        (
+            {
+                "choices": [
+                    {"delta": {"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}}
+                ]
+            },
+            "ab",
+        ),
+        ({"choices": [{"delta": {"content": [{"type": "thinking", "thinking": [{"text": "hm"}]}, 7]}}]}, ""),
+        ({"choices": [{"delta": {"role": "assistant"}}]}, ""),
+        ({"choices": [{"delta": {"content": None, "reasoning_content": "hm", "reasoning": "hm"}}]}, ""),
+        ({"choices": [{"delta": {"content": None, "tool_calls": [{"index": 0}]}}]}, ""),
         ({"choices": [{"delta": {"content": None}}]}, ""),
         ({"choices": [{"delta": None}]}, ""),
         ({"choices": []}, ""),
@@ -24,6 +36,14 @@ from worker.engines.openai.chunk import Usage
 )
 def test_the_text_of_a_chat_and_of_a_completion(said, text):
     assert chunk.text(said) == text
+
+
+@pytest.mark.parametrize("error", [None, "", {}])
+def test_an_empty_error_is_none(error):
+    assert not chunk.failed({"choices": [], "error": error})
+    assert not chunk.failed({"choices": []})
+    assert chunk.failed({"error": {"message": "no"}})
+    assert chunk.failed({"error": "no"})
 
 
 def test_an_end_is_told_by_its_reason_alone():

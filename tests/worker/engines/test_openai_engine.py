@@ -92,8 +92,16 @@ async def test_what_waits_for_a_slot_is_not_asked():
         Fault(500, b"<html>", "text/html"),
         Fault(after=0),
         Fault(200, b"{}", "text/event-stream"),
+        Fault(after=0, say=b'{"error": {"message": "CUDA", "code": 500}}'),
     ],
-    ids=["busy", "limited", "broken", "cut before the first token", "not a word"],
+    ids=[
+        "busy",
+        "limited",
+        "broken",
+        "cut before the first token",
+        "not a word",
+        "an error as the first word",
+    ],
 )
 async def test_before_the_first_token_it_is_asked_again(fault):
     async with serving() as upstream, asking(upstream) as bench:
@@ -109,6 +117,24 @@ async def test_what_goes_on_behind_a_text_is_asked_for_as_much_as_there_is_room_
         rest = order("b", "one two three", max_tokens=60, ids=range(20), logged=logged)
         assert await bench.answer(rest) == (whole.removeprefix(logged), ids[20:], reason)
         assert (len(ids), reason) == (37, "max_output_tokens")
+
+
+async def test_a_refusal_that_comes_as_the_first_word_of_a_stream_is_one():
+    async with serving() as upstream, asking(upstream) as bench:
+        upstream.faults.append(Fault(after=0, say=b'{"error": {"message": "no such thing", "code": 400}}'))
+        await bench.answer(TALK)
+        assert bench.heard.endings("a")[0].message == "The upstream refused the request (400): no such thing"
+        assert len(upstream.asked) == 1
+
+
+@pytest.mark.parametrize("ends", ["silence", "cut"])
+async def test_an_answer_whose_end_was_told_is_whole_whatever_comes_behind(ends, monkeypatch):
+    monkeypatch.setattr("worker.engines.openai.engine._LAST_WORD_SECONDS", 0.05)
+    async with serving() as upstream, asking(upstream) as bench:
+        upstream.faults.append(Fault(ends=ends))
+        assert await bench.answer(TALK) == SAID
+        assert bench.engine._known.upstreams[0].failures == 0
+        assert len(upstream.asked) == 1
 
 
 async def test_after_the_first_token_it_is_never_asked_again():

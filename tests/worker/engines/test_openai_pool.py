@@ -41,6 +41,19 @@ def test_a_pause_that_is_asked_for_is_kept_within_reason():
     assert one.rests_until == 60.0
 
 
+def test_a_pause_that_was_asked_for_outlasts_answers_that_were_under_way():
+    one, two = pair()
+    one.failed(0.0, 7.0)
+    one.worked()
+    assert choose([one, two], 6.9) is two
+    one.failed(1.0)  # one more that was under way breaks off
+    one.worked()
+    assert (choose([one, two], 6.9), choose([one], 7.1)) == (two, one)
+    one.failed(8.0)
+    one.worked()
+    assert choose([one], 8.0) is one
+
+
 def test_while_all_rest_the_first_to_wake_is_known():
     one, two = pair()
     one.failed(0.0, 5.0)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from worker.engines.openai.refusal import Kind, refusal
+from worker.engines.openai.refusal import Kind, refusal, stream_refusal
 
 VLLM = "This model's maximum context length is 256 tokens"
 
@@ -56,6 +56,22 @@ def test_other_refusals_are_final_and_say_the_upstreams_words(said):
     why = refusal(400, {}, said, "")
     assert why.kind is Kind.FINAL
     assert why.sentence == "The upstream refused the request (400): temperature must be below 2"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"message": "CUDA", "code": 500}, Kind.LATER),
+        ({"message": "temperature must be below 2", "code": 400}, Kind.FINAL),
+        ({"message": f"{VLLM}. However, your request has 300 input tokens."}, Kind.CONTEXT),
+        ({"message": "overloaded"}, Kind.LATER),
+        ("Input validation error: `temperature` must be strictly positive", Kind.FINAL),
+        ("Model is overloaded", Kind.LATER),
+        ([1], Kind.LATER),
+    ],
+)
+def test_an_error_that_is_the_first_word_of_a_stream_is_judged_as_a_refusal(error, kind):
+    assert stream_refusal(error, "").kind is kind
 
 
 def test_a_key_is_never_repeated():

@@ -54,7 +54,7 @@ class Answer:
         """Take one chunk of the stream."""
         if self.ended:
             return []
-        if "error" in chunk:
+        if said.failed(chunk):
             return self._end(Reason.ERROR, "The upstream failed in mid-answer: ask again.")
         text, scores = said.text(chunk), said.scores(chunk) if self._scored else []
         self._finish = said.finish(chunk) or self._finish
@@ -66,7 +66,7 @@ class Answer:
         shown = self._beyond_log(text)
         if shown is None:
             return self._end(Reason.WORKER_LOST, DIVERGED)
-        if shown and self._told >= self._limit:
+        if shown and self._base + self._made > self._limit:
             return self._end(Reason.LENGTH)  # it makes more than was asked for
         # Nothing is told of an end token, nor again of a token that is in the log.
         told = scores if shown or not (text or self._finish) else []

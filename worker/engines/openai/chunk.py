@@ -26,7 +26,14 @@ def text(chunk: Chunk) -> str:
     """Return the piece of the answer."""
     choice = _choice(chunk)
     found = _object(choice, "delta").get("content") if "delta" in choice else choice.get("text")
+    if isinstance(found, list):  # parts, as some services send it; those of other types are no answer
+        return "".join(told for part in _objects(found) if isinstance(told := part.get("text"), str))
     return found if isinstance(found, str) else ""
+
+
+def failed(chunk: Chunk) -> bool:
+    """Say whether the chunk is an error; some servers send an empty one with every chunk."""
+    return bool(chunk.get("error"))
 
 
 def finish(chunk: Chunk) -> str:

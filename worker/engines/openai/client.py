@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 import httpx2
 import msgspec
 
+from worker.engines.contract import EngineError
 from worker.engines.openai.body import Json
 from worker.engines.openai.chunk import Chunk
 from worker.engines.openai.refusal import Refusal, refusal
@@ -33,9 +34,14 @@ class UpstreamRefused(Exception):
 
 
 class Client:
-    """Speaks to upstreams; ``silence`` is how long one may say nothing, in seconds."""
+    """Speaks to upstreams; ``silence`` is how long one may say nothing, in seconds.
+
+    Raises EngineError if ``key`` cannot be sent.
+    """
 
     def __init__(self, key: str, silence: float) -> None:
+        if not (key.isascii() and key.isprintable()):
+            raise EngineError("UPSTREAM_KEY holds a character that no HTTP header may hold.")
         self._key = key
         self._http = httpx2.AsyncClient(
             headers={"Authorization": f"Bearer {key}"} if key else {},
@@ -61,7 +67,11 @@ class Client:
         or UpstreamRefused.
         """
         content = msgspec.json.encode(body)
-        headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "text/event-stream",
+            "Accept-Encoding": "identity",  # a proxy that compresses a stream holds tokens back
+        }
         with _mapped():
             path = "completions" if "prompt" in body else "chat/completions"
             async with self._http.stream("POST", f"{url}/{path}", content=content, headers=headers) as answer:
@@ -88,6 +98,7 @@ def _mapped() -> Iterator[None]:
 
 
 async def _chunks(answer: httpx2.Response) -> AsyncGenerator[Chunk | None]:
+    answer.encoding = "utf-8"  # event streams are, whatever the header says (WHATWG HTML, 9.2.5)
     async for event in httpx2.EventSource(answer):
         if event.data == "[DONE]":
             yield None

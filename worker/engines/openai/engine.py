@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from shared.log import Reason
 from worker.engines.contract import Ended, EngineInfo, Event, OnStep, Order, Piece, Stats
 from worker.engines.openai.answer import BROKE_OFF, Answer
 from worker.engines.openai.body import Resume, body_of, refused, way_of
+from worker.engines.openai.chunk import Chunk, failed
 from worker.engines.openai.client import Client, UpstreamAway, UpstreamRefused
 from worker.engines.openai.discovery import Found, discover
 from worker.engines.openai.pool import Upstream, choose, wakes_at
-from worker.engines.openai.refusal import Kind, Refusal
+from worker.engines.openai.refusal import Kind, Refusal, stream_refusal
 from worker.engines.options import UpstreamOptions
 
+_LAST_WORD_SECONDS = 2.0
+"""For so long the usage is waited for behind the chunk that says why the answer ends."""
 _TICK_SECONDS = 0.1
 """While an upstream is silent the step counter moves at this pace: it is the read limit that ends a silence."""
 
@@ -205,6 +209,9 @@ class OpenAIEngine:
         except UpstreamRefused as error:
             return self._refused(asking, upstream, error.why, done)
         except UpstreamAway as error:
+            if answer.complete:
+                self._tell(answer.finish(whole=False))
+                return True
             upstream.failed(time.monotonic())
             if answer.begun:
                 self._tell([Ended(asking.order.response_id, Reason.ERROR, BROKE_OFF)])
@@ -218,16 +225,28 @@ class OpenAIEngine:
 
     async def _read(self, upstream: Upstream, body: dict[str, object], answer: Answer) -> None:
         async with self._client.ask(upstream.url, body) as chunks:
-            async for chunk in chunks:
-                if chunk is None:
-                    self._tell(answer.finish(whole=True))
-                    return
-                self._tell(answer.feed(chunk))
-                if answer.ended:
-                    return
-            if not (answer.begun or answer.complete):
+            whole = await self._heard(chunks, answer)
+            if not (whole or answer.begun or answer.complete or answer.ended):
                 raise UpstreamAway("it broke off before the first token")
-            self._tell(answer.finish(whole=False))
+            self._tell(answer.finish(whole))
+
+    async def _heard(self, chunks: AsyncIterator[Chunk | None], answer: Answer) -> bool:
+        """Feed the chunks to the answer; say whether the upstream has said that it was the end."""
+        try:
+            async with asyncio.timeout(None) as patience:
+                async for chunk in chunks:
+                    if chunk is None:
+                        return True
+                    if failed(chunk) and not answer.begun:
+                        raise UpstreamRefused(stream_refusal(chunk["error"], self._options.key))
+                    self._tell(answer.feed(chunk))
+                    if answer.ended:
+                        return False
+                    if answer.complete and patience.when() is None:
+                        patience.reschedule(asyncio.get_running_loop().time() + _LAST_WORD_SECONDS)
+        except TimeoutError:
+            pass  # it has said why the answer ends, and nothing of usage
+        return False
 
     def _refused(self, asking: _Asking, upstream: Upstream, why: Refusal, done: int) -> bool:
         """Act on a refusal of what comes behind ``done`` tokens; False if the order may be asked again."""

@@ -24,17 +24,23 @@ class Upstream:
     failures: int = 0
     """In a row."""
     rests_until: float = 0.0
+    bidden: bool = False
+    """It has asked for its pause itself: that others are answered meanwhile does not end it."""
     asked: int = 0
 
     def failed(self, now: float, pause: float = 0.0) -> None:
         """Leave it alone for ``pause`` seconds, or for twice as long as the last time."""
         self.failures += 1
         own = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self.failures - 1, 10))
-        self.rests_until = now + (min(pause, _LONGEST_ASKED) or own)
+        until = now + (min(pause, _LONGEST_ASKED) or own)
+        self.rests_until = max(until, self.rests_until) if self.bidden else until
+        self.bidden = bool(pause) or (self.bidden and self.rests_until > until)
 
     def worked(self) -> None:
-        """Forget its failures."""
-        self.failures, self.rests_until = 0, 0.0
+        """Forget its failures, but not the pause that it has asked for."""
+        self.failures = 0
+        if not self.bidden:
+            self.rests_until = 0.0
 
 
 def choose(upstreams: Sequence[Upstream], now: float) -> Upstream | None:

@@ -58,6 +58,15 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, secret: str) -
     return Refusal(Kind.FINAL, f"The upstream refused the request ({status}): {said}".rstrip(": "))
 
 
+def stream_refusal(error: object, secret: str) -> Refusal:
+    """Judge an error that came as the first word of a stream: servers that begin before they look send one."""
+    code = error.get("code") if isinstance(error, Mapping) else None
+    body = msgspec.json.encode({"error": error})
+    refused = (isinstance(error, str) and "validation" in error) or bool(_CONTEXT.search(_words(body)))
+    status = code if isinstance(code, int) and 400 <= code < 600 else 400 if refused else 500
+    return refusal(status, {}, body, secret)
+
+
 def _too_long(words: str) -> Refusal:
     window, prompt = _WINDOW.search(words), _PROMPT.search(words)
     room = int(window[1]) - int(prompt[1]) if window and prompt else 0
