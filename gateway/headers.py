@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.answers import error_answer
 from gateway.drain import Drain
 from gateway.errors import Code, WireError
 
@@ -78,7 +79,11 @@ class Cors:
 
 
 def with_headers(app: ASGIApp, drain: Drain, *, https_only: bool = False) -> ASGIApp:
-    """Add to every answer what clients may rely on: an id, a date, and no guessing of types."""
+    """Add to every answer what clients may rely on: an id, a date, and no guessing of types.
+
+    A request whose end two rules tell differently gets no further: what one of them takes for its body, the other takes
+    for the next request, of whoever comes behind it (RFC 9112, section 6.1).
+    """
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_named(message: Message) -> None:
@@ -94,6 +99,16 @@ def with_headers(app: ASGIApp, drain: Drain, *, https_only: bool = False) -> ASG
                     headers["Connection"] = "close"  # the next request had better go elsewhere
             await send(message)
 
-        await app(scope, receive, send_named)
+        await (_AMBIGUOUS if _is_ambiguous(scope) else app)(scope, receive, send_named)
 
     return wrapped
+
+
+def _is_ambiguous(scope: Scope) -> bool:
+    return {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}
+
+
+_AMBIGUOUS = error_answer(
+    WireError(Code.INVALID_REQUEST, "A request has a Content-Length or comes in chunks, not both."),
+    {"Connection": "close"},  # where the next request begins, nobody can say
+)

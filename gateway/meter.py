@@ -144,11 +144,12 @@ class Meter:
             return _too_many(place)
         try:
             reply = await repeated(lambda: meters.take(scope, place, charges))
-            if isinstance(reply, Exceeded) and reply.bucket == RUNNING and place is not None:
-                if not await repeated(lambda: meters.settle(scope)):
-                    self._full_until[scope.name] = self.clock() + _FULL_SECONDS
-                    return _too_many(place)
+            if _is_full(reply):
+                # Whoever settles at the same moment may have freed what we then do not: only a second look tells.
+                await repeated(lambda: meters.settle(scope))
                 reply = await repeated(lambda: meters.take(scope, place, charges))
+            if _is_full(reply):
+                self._full_until[scope.name] = self.clock() + _FULL_SECONDS
         except ServerError as error:
             if error.out_of_memory:
                 return WireError(Code.STORAGE_FULL)
@@ -203,6 +204,10 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds, 3), 60)
     spelled = f"{rest:.3f}".rstrip("0").rstrip(".") + "s"
     return f"{minutes:.0f}m{spelled}" if minutes else spelled
+
+
+def _is_full(reply: object) -> bool:
+    return isinstance(reply, Exceeded) and reply.bucket == RUNNING
 
 
 def _owner(principal: Principal) -> Scope:

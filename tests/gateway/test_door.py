@@ -98,6 +98,15 @@ async def test_a_connection_that_says_nothing_and_goes_leaves_nothing(bench):
     assert bench.metric("connections", door="websocket") == 0
 
 
+async def test_a_request_with_a_length_and_in_chunks_is_refused_and_hides_no_other(bench):
+    head = b"POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    hidden = b"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    answer = await dialogue(bench, head + b"0\r\n\r\n" + hidden)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"not both" in answer
+    assert answer.count(b"HTTP/1.1") == 1
+
+
 async def test_one_that_dribbles_what_it_sends_is_read_to_the_end(bench):
     async with dialled(bench) as (reader, writer):
         writer.write(upgrade())

@@ -123,6 +123,17 @@ async def test_running_responses_are_bounded_over_all_gateways_until_they_have_e
         assert refusal(await create(first, alice)) == (429, "too_many_active_responses")
 
 
+async def test_many_who_come_at_once_all_get_the_places_of_those_that_have_ended(valkey):
+    async with bounded(valkey, Quota(responses=8)) as ([bench], alice, _, _):
+        for _ in range(2):
+            answers = await asyncio.gather(*(create(bench, alice) for _ in range(8)))
+            assert [answer.status_code for answer in answers] == [200] * 8
+            for _ in range(8):
+                await bench.hand.answer("a")
+        await asyncio.gather(*(create(bench, alice) for _ in range(8)))
+        assert refusal(await create(bench, alice)) == (429, "too_many_active_responses")
+
+
 async def test_a_refused_or_repeated_request_takes_no_place(valkey):
     async with bounded(valkey, Quota(responses=2), waiting_bound=1) as ([bench], alice, bob, _):
         assert (await create(bench, bob)).status_code == 200

@@ -305,9 +305,10 @@ REQUESTS: Mapping[str, Kind] = {
     "smuggling: length and chunks": Kind(
         lambda d: _raw(
             f"Content-Length: {d.randint(1, 9)}\r\nTransfer-Encoding: chunked\r\n",
-            b"0\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+            b"0\r\n\r\nGET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
         ),
         400,
+        code="invalid_request",
     ),
     "smuggling: two lengths": Kind(
         lambda d: _raw(f"Content-Length: {d.randint(1, 5)}\r\nContent-Length: {d.randint(6, 9)}\r\n", b"{}"),
