@@ -20,6 +20,7 @@ from worker.engines.contract import Engine, Order
 from worker.journal import Journal
 from worker.metrics import WorkerMetrics
 from worker.publisher import Publisher
+from worker.reach import Reach
 
 T = TypeVar("T")
 
@@ -53,8 +54,7 @@ class Intake:
         self._draining = False
         self._claiming = asyncio.Lock()
         self._seen_steps = -1
-        self.reachable = False
-        """Whether the store answered the last time it was asked."""
+        self._reach = Reach(log)
 
     @property
     def room(self) -> int:
@@ -222,12 +222,10 @@ class Intake:
         try:
             answer = await ask()
         except StoreUnavailable as error:
-            if self.reachable:
-                self._log.warning("store_unavailable", problem=str(error))
-            self.reachable = False
+            self._reach.told(error)
             await asyncio.sleep(_RETRY_SECONDS)
             return None
-        self.reachable = True
+        self._reach.told(None)
         return answer
 
     async def _sleep(self) -> None:

@@ -24,6 +24,7 @@ from shared.trace import Record, trace_id_of, untraced
 from worker.engines.contract import Ended, Event
 from worker.journal import Journal
 from worker.metrics import WorkerMetrics
+from worker.reach import Reach
 from worker.spans import record_claim
 
 _RETRY_SECONDS = 0.2
@@ -61,6 +62,7 @@ class Publisher:
         self._metrics = metrics
         self._log = log
         self._log_bytes = log_bytes
+        self._reach = Reach(log)
         self._work = asyncio.Event()
         self._round_over = asyncio.Event()
         self._claimed_at: dict[str, float] = {}
@@ -137,13 +139,15 @@ class Publisher:
             await self._work.wait()
             self._work.clear()
             try:
-                await self._round()
+                problem = await self._round()
             except StoreUnavailable as error:
-                self._log.warning("store_unavailable", problem=str(error))
+                self._reach.told(error)
                 for journal in self.journals.values():
                     journal.doubt()
                 await asyncio.sleep(_RETRY_SECONDS)
                 self._work.set()
+            else:
+                self._reach.told(problem)
             finally:
                 self._round_over.set()
 
@@ -162,11 +166,14 @@ class Publisher:
             except TimeoutError:
                 return
 
-    async def _round(self) -> None:
+    async def _round(self) -> StoreUnavailable | None:
+        """Write one round; return what kept an ending from being written, while the others go on."""
         link = self._store.link
         await self._ask_why(link)
         await self._append(link)
-        await asyncio.gather(*(self._finish(j) for j in tuple(self.journals.values()) if j.ready_to_finish))
+        ready = [journal for journal in self.journals.values() if journal.ready_to_finish]
+        problems = await asyncio.gather(*map(self._finish, ready))
+        return next(filter(None, problems), None)
 
     async def _ask_why(self, link: int) -> None:
         """Ask about journals in doubt, and about all of them on a link that has not been asked yet."""
@@ -224,19 +231,18 @@ class Publisher:
             journal.give_up_text()
             self.end(journal.claim.response_id, Reason.ERROR, "storage_full: the server's memory is full")
 
-    async def _finish(self, journal: Journal) -> None:
+    async def _finish(self, journal: Journal) -> StoreUnavailable | None:
         ending = journal.ending
         if ending is None:
-            return
+            return None
         claim = journal.claim
         tail = Tail(journal.trailing_ids, *journal.untold_usage)
         try:
             reply = await self._store.finish(claim, journal.upto, ending.reason, ending.message, tail)
         except StoreUnavailable as error:
-            self._log.warning("store_unavailable", claim.response_id, problem=str(error))
             journal.doubt()
             self._work_soon()
-            return
+            return error
         if reply is FinishReply.BEHIND:
             journal.doubt()
             self._work.set()
@@ -256,6 +262,7 @@ class Publisher:
             self._closed(journal, ending.reason.value)
         else:
             self.drop(journal, _LOST[reply])
+        return None
 
     def _count_saved(self, journal: Journal) -> None:
         self._metrics.saved.inc(max(0, journal.claim.request.sampling.max_tokens - journal.generated))

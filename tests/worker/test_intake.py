@@ -217,7 +217,6 @@ async def test_the_loop_claims_when_the_bell_rings():
 async def test_a_store_that_is_away_is_said_once_and_asked_again(monkeypatch: pytest.MonkeyPatch):
     rig = Rig()
     worker = await rig.worker()
-    worker.intake.reachable = True
     monkeypatch.setattr("worker.intake._RETRY_SECONDS", 0)
 
     async def away() -> None:
@@ -226,8 +225,14 @@ async def test_a_store_that_is_away_is_said_once_and_asked_again(monkeypatch: py
     assert await worker.intake._guarded(away) is None
     assert await worker.intake._guarded(away) is None
 
-    assert not worker.intake.reachable
     assert rig.lines.getvalue().count("store_unavailable") == 1
+
+    async def there() -> str:
+        return "there"
+
+    assert await worker.intake._guarded(there) == "there"
+    assert await worker.intake._guarded(there) == "there"
+    assert rig.lines.getvalue().count("store_answers") == 1
 
 
 async def test_logged_text_is_given_back_unescaped():

@@ -216,3 +216,4 @@ async def test_the_task_goes_on_after_the_store_was_away(monkeypatch: pytest.Mon
 
     assert (await rig.followed(response_id)).status is Status.COMPLETED
     assert await rig.text(response_id) == "text"
+    assert rig.lines.getvalue().count("store_unavailable") == 1
