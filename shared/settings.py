@@ -173,7 +173,7 @@ def _number(raw: str, kind: type[int | float], problem: str) -> int | float:
         value = kind(raw)
     except ValueError:
         raise ValueError(problem) from None
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(problem)
     return value
 

@@ -121,6 +121,11 @@ def test_a_number_beyond_all_sense_is_refused_where_no_maximum_is_named(raw):
         read(Example, {"REDIS_URL": "r", "KEEP": raw})
 
 
+def test_a_whole_number_of_any_length_is_refused_in_a_sentence():
+    with pytest.raises(SettingsError, match=r"PORT must be at most 65535, not '9{400}'"):
+        read(Example, {"REDIS_URL": "r", "PORT": "9" * 400})
+
+
 def test_an_unknown_type_is_a_mistake_of_ours():
     @dataclass(frozen=True, slots=True)
     class Odd:
