@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from gateway.create import Create, Defaults, idempotency_key, to_request
-from gateway.errors import Code, WireError
+from gateway.errors import WireError
 from gateway.history import History
 from gateway.meter import Meter
 from gateway.metrics import Metrics
 from gateway.models import Models, check_grammar, overloaded
 from gateway.principal import Principal
+from gateway.refusal import refusal
 from gateway.retry import repeated
 from gateway.times import Tracing
 from shared.log import new_response_id
@@ -29,23 +30,8 @@ from shared.store.contract import (
 from shared.store.meters import Rate
 from shared.trace import Context
 
-_WHY: dict[Refused, Code] = {
-    Refused.UNKNOWN: Code.RESPONSE_NOT_FOUND,
-    Refused.GONE: Code.RESUME_UNAVAILABLE,
-    Refused.BEHIND: Code.RESUME_UNAVAILABLE,
-    Refused.RESET: Code.RESUME_UNAVAILABLE,
-    Refused.OUT_OF_RANGE: Code.STARTING_AFTER_OUT_OF_RANGE,
-    Refused.STORAGE_FULL: Code.STORAGE_FULL,
-}
-
-
 _OTHER_PARTITIONS = 3
 """Partitions that are tried after a full one: others may fill the one that was just seen to have room."""
-
-
-def refusal(refused: Refused) -> WireError:
-    """Say a store's refusal in words of the wire."""
-    return WireError(_WHY[refused])
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.admission import refusal
 from gateway.errors import Code, WireError
 from gateway.follower import Follower, Lost
+from gateway.refusal import refusal
 from gateway.render import Event, render
 from gateway.response import Snapshot
 from gateway.times import Viewing
@@ -116,6 +116,8 @@ class Attachment:
 
     def why(self, refused: Refused) -> WireError:
         """Say a store's refusal as this reader has to take it."""
+        if refused is Refused.UNREADABLE:
+            return refusal(refused)
         if self.request is not None:
             return WireError(Code.RESUME_UNAVAILABLE)
         if self.asked:  # the server lost it at once: to ask again doubles nothing

@@ -17,6 +17,10 @@ MAX_HELD = 256
 """Live messages kept while the log is read; beyond it the log is read once more instead."""
 
 
+_SHOWN = frozenset({b"q", b"s", b"d"})
+"""Kinds of live messages whose events can be made from them alone."""
+
+
 class State(Enum):
     """What the reader does."""
 
@@ -131,6 +135,8 @@ class Follower:
     def _take(self, message: LiveMessage) -> Verdict:
         if message.kind == b"e":
             return self._must_ask(Verdict.ENDING)
+        if message.covers and message.kind not in _SHOWN:
+            return self._must_ask(Verdict.GAP)  # a newer version's: the log says whether it can be read
         self.epoch = message.epoch
         if message.covers:
             self.next, self.cursor_epoch = message.upto, message.epoch

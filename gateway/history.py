@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from gateway.errors import Code, WireError
+from gateway.refusal import refusal
 from gateway.response import snapshot
 from gateway.retry import repeated
 from gateway.wire import is_response_id
 from shared.log import Status, unescape
 from shared.request import Message, Request
-from shared.store.contract import Followed, GatewayStore, Remembered
+from shared.store.contract import Followed, GatewayStore, Refused, Remembered
 
 HISTORY_BYTES = 256 * 1024
 HISTORY_MESSAGES = 2_000
@@ -41,9 +42,13 @@ class History:
 
     async def _recall(self, response_id: str, principal: str) -> Remembered | WireError:
         remembered = await self._store.recall(response_id, principal)
+        if isinstance(remembered, Refused):
+            return refusal(remembered)
         if remembered is not None:
             return remembered
         log = await self._store.follow(response_id, principal, None, -1, None)
+        if log is Refused.UNREADABLE or (isinstance(log, Followed) and log.unreadable):
+            return refusal(Refused.UNREADABLE)
         if not isinstance(log, Followed) or log.status is Status.FAILED:
             return _unknown()
         if not log.status.terminal:

@@ -16,7 +16,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from gateway import openapi
-from gateway.admission import Accepted, refusal
+from gateway.admission import Accepted
 from gateway.answers import (
     AnyMethod,
     Handler,
@@ -43,6 +43,7 @@ from gateway.models import Models, fingerprint, listing, waiting
 from gateway.page import Page
 from gateway.page_times import PageTimes
 from gateway.principal import Credential, Principal
+from gateway.refusal import refusal
 from gateway.requests import body_of, last_event_of, principal_of, response_id_of
 from gateway.response import response_object, snapshot
 from gateway.retry import repeated
@@ -281,6 +282,8 @@ class Http:
         log = await self._follow(response_id, principal, -1)
         if log is None:
             raise RefusedError(WireError(Code.RESUME_UNAVAILABLE))
+        if log.unreadable:
+            raise RefusedError(refusal(Refused.UNREADABLE))
         return log
 
     async def _follow(self, response_id: str, principal: Principal, after: int) -> Followed | None:

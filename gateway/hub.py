@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from gateway.attachment import Attachment, Reader
-from gateway.errors import Code, WireError
 from gateway.follower import Follower, Lost, State, Verdict
 from gateway.metrics import Metrics
 from gateway.response import Snapshot, snapshot
@@ -244,7 +243,7 @@ class Hub:
         if log is Refused.BEHIND:
             return False  # its owner will write the lost tail again
         if isinstance(log, Refused):
-            self._fail(attachment, attachment.why(log))
+            self._refuse(attachment, log)
             return True
         self._catch_up(attachment, log)
         return True
@@ -264,19 +263,22 @@ class Hub:
         told = snapshot(log.entries) if log.status.terminal else Snapshot()
         replayed = attachment.catch_up(log, told, self._clock())
         if isinstance(replayed, Lost):
-            self._fail(attachment, WireError(Code.RESUME_UNAVAILABLE))
+            self._refuse(attachment, Refused.RESET)
             return
         self._metrics.replayed.inc(replayed)
         if attachment.follower.state is State.ENDED:
             self._drop(attachment)
             attachment.end(told, self._clock())
-            return
-        for message in attachment.follower.release():
-            self._offer(attachment, message)
+        elif log.unreadable:
+            self._refuse(attachment, Refused.UNREADABLE)
+        else:
+            for message in attachment.follower.release():
+                self._offer(attachment, message)
 
-    def _fail(self, attachment: Attachment, error: WireError) -> None:
+    def _refuse(self, attachment: Attachment, refused: Refused) -> None:
+        self._metrics.unreadable.inc(refused is Refused.UNREADABLE)
         self._drop(attachment)
-        attachment.fail(error, self._clock())
+        attachment.fail(attachment.why(refused), self._clock())
 
     # ---- the timer ----
 

@@ -98,6 +98,10 @@ class Metrics:
         self.gap_by_number = gaps.labels("number")
         self.gap_by_silence = gaps.labels("silence")
         self.replayed = self._counter("replayed_deltas", "Deltas that came out of the log, not live.")
+        self.unreadable = self._counter(
+            "unreadable",
+            "Viewers sent elsewhere since a newer version, or damage, has written what they watch.",
+        )
         self.live_connected = self._gauge(
             "live_connected", "1 while the link that brings live messages stands."
         )

@@ -78,6 +78,8 @@ async def tail(store: GatewayStore, response_id: str, principal: str, stop: asyn
         log = await store.follow(response_id, principal, None, last, None)
         if not isinstance(log, Followed):
             raise CommandError(f"{response_id} cannot be read on: {log.value}.", FAILED)
+        if log.unreadable:
+            raise CommandError(f"{response_id} cannot be read on: it is a newer version's.", FAILED)
         text = unescape("".join(entry.text for entry in log.entries if entry.kind is Kind.DELTA))
         sys.stdout.write(text)
         sys.stdout.flush()

@@ -148,6 +148,7 @@ async def _join(  # noqa: PLR0913 - what the parts are made from
         build=info.build,
         partitions=settings.partitions,
         leases=settings.leases,
+        on_unreadable=_Unreadable(metrics, log),
     )
     stack.push_async_callback(store.close)
     publisher = Publisher(store, engine.cancel, metrics, log, log_bytes=settings.log_bytes, record=record)
@@ -166,6 +167,18 @@ async def _checked(
     watching = asyncio.create_task(watchman.run(), name="watchman")
     stack.push_async_callback(_ended, watching)
     return link
+
+
+class _Unreadable:
+    """Says that a response was failed, or a queue entry put aside, since it cannot be read here."""
+
+    def __init__(self, metrics: WorkerMetrics, log: Log) -> None:
+        self._metrics = metrics
+        self._log = log
+
+    def __call__(self, which: str, problem: str) -> None:
+        self._metrics.unreadable.inc()
+        self._log.error("unreadable", which, problem=problem)
 
 
 class _Events:

@@ -69,6 +69,10 @@ class WorkerMetrics:
             "reclaims", "Claims of what another worker had and did not release: it died, hung or was cut off."
         )
         self.released = self._counter("released", "Responses handed over by a drain.")
+        self.unreadable = self._counter(
+            "unreadable_requests",
+            "Responses failed, or queue entries put aside, that could not be read here.",
+        )
         self.repairs = self._counter("log_repairs", "Entries written again after the server lost them.")
         self.appends = self._counters("appends", "Deltas by the store's verdict.", "verdict", AppendReply)
         self.finished = self._counters("finished", "Responses ended here, by reason.", "reason", Reason)

@@ -4,14 +4,67 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shared.log import CLOSING, PROLOGUE, Entry, Kind, Reason
+import msgspec
+
+from shared.log import CLOSING, PROLOGUE, Entry, Kind, Reason, Status
+from shared.request import Request, decode
 from shared.store.contract import Append
 
 _COVERS = {Kind.QUEUED: 1, Kind.STARTED: PROLOGUE - 1, Kind.DELTA: 1, Kind.HANDED: 0, Kind.ENDED: CLOSING}
 
 
+class Unreadable(Exception):
+    """What is stored means nothing to this version: a newer one wrote it, or it is damaged."""
+
+
+def decode_request(raw: bytes | str) -> Request:
+    """Read a stored request.  Raises Unreadable."""
+    try:
+        return decode(raw)
+    except (msgspec.MsgspecError, ValueError) as error:  # bad UTF-8 is a ValueError
+        where = str(error).rpartition(" - at ")[2]  # what stands before it has a value in it
+        raise Unreadable(f"the request: {where}") from error
+
+
+def decode_status(raw: object) -> Status:
+    """Read a status.  Raises Unreadable."""
+    try:
+        return Status(text_of(raw))
+    except ValueError as error:
+        raise Unreadable(f"the status: {error}") from error
+
+
+def decode_log(raw: Sequence[Sequence[object]], before: int) -> tuple[tuple[Entry, ...], str]:
+    """Read entries, in order, up to the first that is unreadable; say what is wrong with it, or nothing.
+
+    ``before`` counts the wire events that precede them.  What covers no event says nothing to a reader, so an
+    unreadable entry of that kind is passed over: ids alone tell how many events an entry covers (ADR 0012).
+    """
+    entries: list[Entry] = []
+    at = before
+    for each in raw:
+        try:
+            entries.append(decode_entry(each))
+        except Unreadable as problem:
+            if _upto(each) > at:
+                return tuple(entries), str(problem)
+        at = _upto(each)
+    return tuple(entries), ""
+
+
 def decode_entry(raw: Sequence[object]) -> Entry:
-    """Turn ``[id, [field, value, ...]]`` as the server replies it into an Entry."""
+    """Turn ``[id, [field, value, ...]]`` as the server replies it into an Entry.  Raises Unreadable."""
+    try:
+        return _entry(raw)
+    except (KeyError, TypeError, ValueError) as error:
+        raise Unreadable(f"entry {text_of(raw[0])}: {error}") from error
+
+
+def _upto(raw: Sequence[object]) -> int:
+    return int(text_of(raw[0]).partition("-")[2])
+
+
+def _entry(raw: Sequence[object]) -> Entry:
     raw_id, raw_fields = raw
     epoch, _, upto = text_of(raw_id).partition("-")
     fields = _pairs(raw_fields)

@@ -61,6 +61,7 @@ class Refused(StrEnum):
     RESET = "reset"  # what the reader has seen is not what the log holds
     OUT_OF_RANGE = "out_of_range"  # the cursor lies beyond the end of an ended response
     STORAGE_FULL = "storage_full"  # the server is out of memory; nothing was written
+    UNREADABLE = "unreadable"  # a newer version wrote it, or it is damaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ class Followed:
     """Requests that wait before it, while it waits."""
     median_run_seconds: float | None = None
     """While it waits: median of the last measured runs of its model, or None if none was measured."""
+    unreadable: str = ""
+    """What is wrong with the entry behind these, if it means nothing to this version (ADR 0012)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,8 +327,11 @@ class GatewayStore(Protocol):
         Who watches it finds nothing more to follow.  Repeated after a lost reply it is False: it is gone.
         """
 
-    async def recall(self, response_id: str, principal: str) -> Remembered | None:
-        """Return what a stored response has left, or None: it runs, failed, expired, or was never stored."""
+    async def recall(self, response_id: str, principal: str) -> Remembered | Refused | None:
+        """Return what a stored response has left, or None: it runs, failed, expired, or was never stored.
+
+        UNREADABLE is the only refusal.
+        """
 
     async def follow(
         self, response_id: str, principal: str, watcher: str | None, after: int, epoch: int | None

@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
-from shared.log import Status, partition_of
-from shared.request import Request, decode, encode
-from shared.store import keys
+from shared.log import partition_of
+from shared.request import Request, encode
+from shared.store import announcements, keys
 from shared.store.call import ServerError
-from shared.store.codec import decode_entry, milliseconds, text_of
+from shared.store.codec import Unreadable, decode_log, decode_request, decode_status, milliseconds, text_of
 from shared.store.contract import (
     Announced,
     AnnouncedGateway,
@@ -28,7 +28,6 @@ from shared.store.contract import (
     StoreUnavailable,
     Submitted,
     Watch,
-    WorkerInfo,
 )
 from shared.store.link import Server
 from shared.store.scripts import load_scripts
@@ -124,7 +123,10 @@ class RedisGatewayStore:
         head = text_of(reply[0])
         if head == "unknown":
             return Refused.UNKNOWN
-        return Cancelled(Status(text_of(reply[1])), already=head == "already")
+        try:
+            return Cancelled(decode_status(reply[1]), already=head == "already")
+        except Unreadable:
+            return Refused.UNREADABLE
 
     async def delete(self, response_id: str, principal: str) -> bool:
         """End the response if it runs and remove all of it."""
@@ -137,14 +139,17 @@ class RedisGatewayStore:
         )
         return bool(reply)
 
-    async def recall(self, response_id: str, principal: str) -> Remembered | None:
+    async def recall(self, response_id: str, principal: str) -> Remembered | Refused | None:
         """Return what a stored response has left."""
         owner, body, text = await self._link.command(
             "HMGET", keys.conversation(response_id), "principal", "body", "text"
         )
         if owner is None or text_of(owner) != principal:
             return None
-        return Remembered(decode(body), text_of(text))
+        try:
+            return Remembered(decode_request(body), text_of(text))
+        except Unreadable:
+            return Refused.UNREADABLE
 
     async def follow(
         self, response_id: str, principal: str, watcher: str | None, after: int, epoch: int | None
@@ -164,17 +169,10 @@ class RedisGatewayStore:
         head = text_of(reply[0])
         if head != "ok":
             return Refused(head)
-        _, status, last, at_epoch, created, body, place, entries, times = reply
-        return Followed(
-            request=decode(body),
-            created_ms=int(created),
-            status=Status(text_of(status)),
-            last=int(last),
-            epoch=int(at_epoch),
-            entries=tuple(map(decode_entry, entries)),
-            place=int(place) if int(place) >= 0 else None,
-            median_run_seconds=_median_seconds(times),
-        )
+        try:
+            return _followed(reply, after + 1)
+        except Unreadable:
+            return Refused.UNREADABLE
 
     async def attend(self, watches: Sequence[Watch]) -> Sequence[Attended | None]:
         """Refresh attachments and say where each log ends."""
@@ -189,7 +187,10 @@ class RedisGatewayStore:
             watch.watcher,
             self._attachment,
         )
-        return Attended(Status(text_of(reply[0])), int(reply[1]), int(reply[2])) if reply else None
+        try:
+            return Attended(decode_status(reply[0]), int(reply[1]), int(reply[2])) if reply else None
+        except Unreadable:
+            return None  # to read the log will tell why
 
     async def detach(self, response_id: str, watcher: str) -> None:
         """Say that the watcher has left; `keep` counts from now if it was the last."""
@@ -201,13 +202,12 @@ class RedisGatewayStore:
     async def workers(self) -> Sequence[Announced]:
         """Return all announced workers, also lately dead ones."""
         now, values = await self._announcements(keys.WORKERS)
-        return [announced(value, now) for value in values]
+        return announcements.workers(values, now)
 
     async def gateways(self) -> Sequence[AnnouncedGateway]:
         """Return all announced gateways, also lately dead ones."""
         now, values = await self._announcements(keys.GATEWAYS)
-        entries = [msgspec.json.decode(value, type=_GatewayAnnouncement) for value in values]
-        return [AnnouncedGateway(entry.info, now < entry.until, entry.until) for entry in entries]
+        return announcements.gateways(values, now)
 
     async def announce(self, info: GatewayInfo) -> None:
         """Make this gateway known for a lease."""
@@ -276,24 +276,21 @@ class RedisGatewayStore:
         await self._link.command("PING")
 
 
-class _Announcement(msgspec.Struct, frozen=True, array_like=True):
-    """What the hash of workers holds: the end of the lease (server seconds), and the announcement."""
-
-    until: float
-    info: WorkerInfo
-
-
-class _GatewayAnnouncement(msgspec.Struct, frozen=True, array_like=True):
-    """What the hash of gateways holds, likewise."""
-
-    until: float
-    info: GatewayInfo
-
-
-def announced(raw: bytes, now: float) -> Announced:
-    """Read an announcement; ``now`` is the server's time in seconds."""
-    entry = msgspec.json.decode(raw, type=_Announcement)
-    return Announced(entry.info, now < entry.until, entry.until)
+def _followed(reply: Sequence[Any], before: int) -> Followed:
+    """Read what follow.lua replies to a reader that has ``before`` events.  Raises Unreadable."""
+    _, status, last, epoch, created, body, place, raw, times = reply
+    entries, problem = decode_log(raw, before)
+    return Followed(
+        request=decode_request(body),
+        created_ms=int(created),
+        status=decode_status(status),
+        last=int(last),
+        epoch=int(epoch),
+        entries=entries,
+        place=int(place) if int(place) >= 0 else None,
+        median_run_seconds=_median_seconds(times),
+        unreadable=problem,
+    )
 
 
 def _median_seconds(times: Sequence[Any]) -> float | None:

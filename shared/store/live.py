@@ -45,5 +45,10 @@ class LiveReader:
 
     def _message(self, channel: bytes, data: bytes) -> None:
         response_id = self._responses.get(channel)
-        if response_id is not None:
-            self._on_live(response_id, LiveMessage.parse(data))
+        if response_id is None:
+            return
+        try:
+            message = LiveMessage.parse(data)
+        except ValueError:
+            return  # another version's: its number is missed as that of a lost one, and the log is read
+        self._on_live(response_id, message)

@@ -7,16 +7,21 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from shared.log import Entry, Kind
-from shared.request import decode
+from shared.log import STATUS_OF, Entry, Kind, Reason, partition_of, unescape
 from shared.store import keys
 from shared.store.call import ServerError
-from shared.store.codec import decode_entry, milliseconds, text_of
+from shared.store.codec import Unreadable, decode_log, decode_request, milliseconds, text_of
 from shared.store.contract import MOST_ATTEMPTS, MOST_DEATHS, Claim, Leases, StoreUnavailable
 from shared.store.link import Server
 from shared.store.scripts import Script
 from shared.store.spread import all_of
+
+OnUnreadable = Callable[[str, str], None]
+"""Told of what nobody here can read: the response, or the queue entry if it names none, and what is wrong."""
+
+_UNREADABLE = "This worker cannot read what was stored for this answer. Ask again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,7 @@ class Taker:
     model: str
     build: str
     leases: Leases
+    on_unreadable: OnUnreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +170,27 @@ class Queues:
                 raise
             await self._make_group(queue)
             return await self._take(partition, taking, count, passed)
-        flat = list(map(text_of, reply))
-        return list(zip(flat[::2], flat[1::2], strict=True))
+        return await self._named(partition, list(zip(map(text_of, reply[::2]), reply[1::2], strict=True)))
+
+    async def _named(self, partition: int, taken: Sequence[tuple[str, object]]) -> list[tuple[str, str]]:
+        """Return the entries that name a response of the partition; any other is put aside for good."""
+        named = []
+        for queue_id, raw in taken:
+            try:
+                response_id = text_of(raw)
+                ours = partition_of(response_id) == partition
+            except ValueError:  # bad UTF-8 is one, too
+                ours = False
+            if ours:
+                named.append((queue_id, response_id))
+            else:
+                await self._put_aside(keys.of_model(partition, self._taker.model)[0], queue_id)
+        return named
+
+    async def _put_aside(self, queue: str, queue_id: str) -> None:
+        await self._link.command("XACK", queue, keys.GROUP, queue_id)
+        await self._link.command("XDEL", queue, queue_id)
+        self._taker.on_unreadable(queue_id, "the queue entry names no response of its partition")
 
     async def _make_group(self, queue: str) -> None:
         """Make the group at 0: what was accepted before any worker came is not missed."""
@@ -195,14 +220,41 @@ class Queues:
         )
         if text_of(reply[0]) != "ok":
             return None
+        try:
+            return await self._read_claim(queue_id, response_id, nonce, reply)
+        except Unreadable as problem:
+            await self._fail(response_id, nonce, int(reply[2]))
+            self._taker.on_unreadable(response_id, str(problem))
+            return None
+
+    async def _fail(self, response_id: str, nonce: str, upto: int) -> None:
+        """End a response that was claimed and cannot be read: openly, and so that no other worker meets it."""
+        await self._link.script(
+            self._scripts["finish"],
+            keys.of_claim(response_id, self._taker.model),
+            response_id,
+            nonce,
+            upto,
+            STATUS_OF[Reason.ERROR],
+            Reason.ERROR,
+            _UNREADABLE,
+            milliseconds(self._taker.leases.retention),
+            "",
+            "",
+        )
+
+    async def _read_claim(
+        self, queue_id: str, response_id: str, nonce: str, reply: Sequence[Any]
+    ) -> Claim | None:
+        """Read what claim.lua replied, and the log.  Raises Unreadable."""
         _, epoch, upto, body, created, attempts, reclaimed = reply
         # Once the claimed entry stands nobody else can write: the log may be read apart.
         entries = await self._link.command("XRANGE", keys.of_response(response_id).log, "-", "+")
-        log = tuple(map(decode_entry, entries))
+        log = _read_log(entries)
         if not log or log[-1].upto != int(upto):
             return None  # the server lost a tail just now: give the claim up, never wait
         return Claim(
-            request=decode(body),
+            request=decode_request(body),
             queue_id=queue_id,
             nonce=nonce,
             epoch=int(epoch),
@@ -213,6 +265,18 @@ class Queues:
             entries=log,
             reclaimed=bool(int(reclaimed)),
         )
+
+
+def _read_log(raw: Sequence[Sequence[object]]) -> tuple[Entry, ...]:
+    """Read a log that is to be continued.  Raises Unreadable."""
+    log, problem = decode_log(raw, 0)
+    if problem:
+        raise Unreadable(problem)
+    try:
+        unescape("".join(entry.text for entry in log))
+    except ValueError as error:
+        raise Unreadable("the text is not escaped as JSON is") from error
+    return log
 
 
 def _started_ms(log: Sequence[Entry]) -> int:

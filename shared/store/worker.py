@@ -28,7 +28,7 @@ from shared.store.contract import (
     WorkerInfo,
 )
 from shared.store.link import Server
-from shared.store.queues import Queues, Taker
+from shared.store.queues import OnUnreadable, Queues, Taker
 from shared.store.scripts import load_scripts
 from shared.store.spread import all_of, spread
 
@@ -56,6 +56,7 @@ class RedisWorkerStore:
         build: str,
         partitions: int = 1,
         leases: Leases | None = None,
+        on_unreadable: OnUnreadable = lambda _which, _problem: None,
     ) -> None:
         self._link = link
         self._rung = asyncio.Event()
@@ -71,7 +72,9 @@ class RedisWorkerStore:
         self._lease = milliseconds(leases.lease)
         self._attachment = milliseconds(leases.attachment)
         self._retention = milliseconds(leases.retention)
-        self._queues = Queues(link, Taker(worker, model, build, leases), partitions, self._scripts)
+        self._queues = Queues(
+            link, Taker(worker, model, build, leases, on_unreadable), partitions, self._scripts
+        )
 
     @property
     def link(self) -> int:

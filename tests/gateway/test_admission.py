@@ -7,13 +7,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from gateway import retry
-from gateway.admission import Admission, refusal
+from gateway.admission import Admission
 from gateway.create import Create, Defaults
 from gateway.errors import Code
 from gateway.meter import Meter
 from gateway.metrics import Metrics
 from gateway.models import Models
 from gateway.principal import Credential, Principal
+from gateway.refusal import refusal
 from shared.log import partition_of
 from shared.observe import make_logger
 from shared.quota import UNBOUNDED, Quota

@@ -132,13 +132,23 @@ def test_a_failure_before_anything_was_read_is_a_refusal_and_later_a_leaving():
         assert attached.reader.error.code is Code.RESUME_UNAVAILABLE
 
 
-@pytest.mark.parametrize("refused", [each for each in Refused if each is not Refused.BEHIND])
+@pytest.mark.parametrize(
+    "refused", [each for each in Refused if each not in (Refused.BEHIND, Refused.UNREADABLE)]
+)
 def test_why_it_cannot_be_followed_depends_on_what_its_reader_has_seen(refused):
     asked, followed = attachment(asked=True), attachment()
     read(followed, running("a"))
     assert asked.why(refused).code is Code.BACKEND_UNAVAILABLE
     assert followed.why(refused).code is Code.RESUME_UNAVAILABLE
     assert attachment().why(Refused.UNKNOWN).code is Code.RESPONSE_NOT_FOUND
+
+
+def test_what_is_unreadable_here_may_be_readable_elsewhere_whatever_was_seen():
+    asked, followed = attachment(asked=True), attachment()
+    read(followed, running("a"))
+    assert {each.why(Refused.UNREADABLE).code for each in (asked, followed, attachment())} == {
+        Code.SERVER_DRAINING
+    }
 
 
 def test_silence_and_an_old_lease_make_it_due():

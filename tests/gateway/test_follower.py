@@ -1,3 +1,4 @@
+import pytest
 from gateway_logs import LogWriter, live
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -122,6 +123,14 @@ def test_a_given_up_owner_is_not_heard():
     zombie = LiveMessage(5, 1, b"d", log.epoch, b"zombie")
     follower.accept(live(log.claim()))
     assert follower.accept(zombie) is Verdict.DUPLICATE
+
+
+@pytest.mark.parametrize("later", [0, 5])
+def test_a_live_message_of_an_unknown_kind_is_asked_of_the_log_and_never_counted_as_shown(later):
+    log = started()
+    follower, _ = joined(log)
+    assert follower.accept(LiveMessage(5, 1, b"z", log.epoch + later, b"newer")) is Verdict.GAP
+    assert (follower.next, follower.state) == (4, State.READING)
 
 
 def test_a_new_owner_begins_with_its_claim():

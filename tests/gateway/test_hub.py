@@ -2,6 +2,7 @@ import asyncio
 import io
 import random
 import time
+from dataclasses import replace
 
 import pytest
 from gateway_bench import PACE, Hand, until
@@ -14,7 +15,7 @@ from gateway.metrics import Metrics
 from gateway.times import Viewing
 from shared.log import LiveMessage, Status
 from shared.observe import make_logger
-from shared.store.contract import StoreUnavailable, WorkerInfo
+from shared.store.contract import Refused, StoreUnavailable, WorkerInfo
 from shared.store.memory import (
     MemoryGatewayStore,
     MemoryLive,
@@ -52,12 +53,20 @@ class Shaky(MemoryGatewayStore):
 
     down = False
     reads = 0
+    readable = 10_000
+    """Events up to here are of a version that is known; none of it if that is less than nothing."""
 
     async def follow(self, *arguments):
         if self.down:
             raise StoreUnavailable("down")
         self.reads += 1
-        return await super().follow(*arguments)
+        if self.readable < 0:
+            return Refused.UNREADABLE
+        log = await super().follow(*arguments)
+        if isinstance(log, Refused) or log.last <= self.readable:
+            return log
+        known = tuple(entry for entry in log.entries if entry.upto <= self.readable)
+        return replace(log, entries=known, unreadable="another letter")
 
     async def attend(self, watches):
         if self.down:
@@ -314,6 +323,52 @@ async def test_a_lost_tail_that_its_owner_writes_again_is_awaited(scene):
     await book.wait()
     assert book.text == "abc"
     assert book.numbers == list(range(11))
+
+
+async def test_what_can_be_read_is_shown_and_then_the_viewer_is_sent_elsewhere(scene):
+    claim = await scene.submitted()
+    scene.store.readable = 5  # the second delta, or the ending, is of a newer version
+    book, _ = scene.follow()
+    await until(lambda: len(book.numbers) == 4)
+    await scene.hand.say(claim, "a")
+    assert not book.over.is_set()
+
+    scene.lines.fault = lambda message: [replace(message, kind=b"z")]
+    await scene.hand.say(claim, "b")
+
+    await book.wait()
+    assert book.text == "a"
+    assert (book.error.code, book.error.status) == (Code.SERVER_DRAINING, 503)
+    assert "newer version" in book.error.message
+    assert scene.registry.get_sample_value("tokenwire_unreadable_total") == 1
+    reads = scene.store.reads
+    await asyncio.sleep(10 * PACE.again)
+    assert scene.store.reads == reads, "it is not read again and again"
+    record = scene.server.records[claim.response_id]
+    assert max(record.attached.values()) > scene.server.ms(), "its lease stands until it has come back"
+
+
+async def test_an_ending_behind_what_is_newer_is_not_made_up(scene):
+    claim = await scene.submitted()
+    await scene.hand.say(claim, "a", "b", "c")
+    await scene.hand.finish(claim)
+    scene.store.readable = 5
+
+    book, _ = scene.follow(after=5)  # it has seen that at another gateway
+
+    await book.wait()
+    assert book.error.code is Code.SERVER_DRAINING
+    assert book.numbers == []
+
+
+async def test_a_request_that_is_unreadable_sends_its_viewer_elsewhere(scene):
+    await scene.submitted()
+    scene.store.readable = -1
+
+    book, _ = scene.follow(asked=True)
+
+    await book.wait()
+    assert book.error.code is Code.SERVER_DRAINING
 
 
 async def test_a_message_for_nobody_is_dropped(scene):

@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from shared.log import new_response_id
+from shared.store import keys
 from shared.store.channels import ChannelReader
 from shared.store.connect import listen
 from shared.store.link import Link
+from shared.store.live import LiveReader
 
 
 class Heard:
@@ -135,3 +138,21 @@ async def test_a_reader_is_closed_at_once_though_what_it_asks_swallows_a_cancell
     await asyncio.wait([closing], timeout=40)  # not asyncio.timeout: its cancellation would end what hangs
 
     assert closing.done()
+
+
+async def test_a_message_of_another_version_cuts_no_link(valkey: str, link: Link):
+    heard: asyncio.Queue[int] = asyncio.Queue()
+    links: asyncio.Queue[None] = asyncio.Queue()
+    response_id = new_response_id(0)
+    live = LiveReader(
+        valkey, lambda _, message: heard.put_nowait(message.upto), lambda: links.put_nowait(None)
+    )
+    live.start()
+    await asyncio.wait_for(live.subscribe(response_id), 40)
+
+    for data in (b"5 1 d 9 a", b"\xff", b"", b"2 words", b"6 1 d 9 b"):
+        await link.command("SPUBLISH", keys.channel(response_id), data)
+
+    assert [await asyncio.wait_for(heard.get(), 40) for _ in range(2)] == [5, 6]
+    assert links.qsize() == 1
+    await live.close()
