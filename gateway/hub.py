@@ -257,7 +257,7 @@ class Hub:
             )
             if isinstance(log, Refused) or not log.status.terminal or follower.next == 0:
                 return log
-        return await self._store.follow(response_id, principal, None, -1, None)
+        return await self._store.follow(response_id, principal, attachment.watcher, -1, None)
 
     def _catch_up(self, attachment: Attachment, log: Followed) -> None:
         told = snapshot(log.entries) if log.status.terminal else Snapshot()

@@ -23,6 +23,8 @@ MOST_ATTEMPTS = 3
 """Deaths of owners in a row, without progress, after which a response is not tried again."""
 MOST_DEATHS = 8
 """Deaths in all, likewise."""
+DELETED_SECONDS = 10.0
+"""How long those who watched a response that was deleted while it ran may still read how it ended."""
 
 
 class StoreUnavailable(Exception):
@@ -324,7 +326,8 @@ class GatewayStore(Protocol):
     async def delete(self, response_id: str, principal: str) -> bool:
         """End the response if it runs and remove all of it; False if this principal has none such.
 
-        Who watches it finds nothing more to follow.  Repeated after a lost reply it is False: it is gone.
+        No verb finds it any more, but for one: who watched it while it ran may follow it to its ending, for
+        DELETED_SECONDS.  Repeated after a lost reply it is False: it is gone.
         """
 
     async def recall(self, response_id: str, principal: str) -> Remembered | Refused | None:

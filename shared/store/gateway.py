@@ -15,6 +15,7 @@ from shared.store import announcements, keys
 from shared.store.call import ServerError
 from shared.store.codec import Unreadable, decode_log, decode_request, decode_status, milliseconds, text_of
 from shared.store.contract import (
+    DELETED_SECONDS,
     Announced,
     AnnouncedGateway,
     Attended,
@@ -136,6 +137,7 @@ class RedisGatewayStore:
             response_id,
             principal,
             self._retention,
+            milliseconds(DELETED_SECONDS),
         )
         return bool(reply)
 

@@ -61,8 +61,9 @@ async def test_deleting_ends_a_response_that_runs(target):
         await socket.create(2_000)
         response_id = id_of(await socket.until("response.output_text.delta"))
         assert (await http.delete(f"/v1/responses/{response_id}")).status_code == 200
-        error = await socket.until("error")
-        assert error[-1]["error"]["code"] == "resume_unavailable"
+        ending = (await socket.until("response.incomplete"))[-1]
+        assert (ending["response"]["id"], ending["response"]["status"]) == (response_id, "cancelled")
+        assert (await http.get(f"/v1/responses/{response_id}")).status_code == 404
         orderly(await socket.whole(2))
 
 

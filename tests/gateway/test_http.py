@@ -6,6 +6,7 @@ from gateway_bench import PATIENCE, in_memory, until
 
 from shared.log import Reason, Status
 from shared.request import Message
+from shared.store.contract import Append, AppendReply
 
 CHAT = {"messages": [{"role": "user", "content": "Hello"}]}
 PREFIX = {"/v1/chat/completions": "chatcmpl-", "/v1/completions": "cmpl-"}
@@ -207,8 +208,13 @@ async def test_deleting_ends_what_runs_and_tells_who_watches(bench):
         await bench.hand.say(claim, "a")
         assert (await client.delete(f"/v1/responses/{claim.response_id}")).status_code == 200
         events = await asking
-    assert events[-1]["code"] == "resume_unavailable"
-    assert claim.response_id not in bench.server.records
+        assert (await client.get(f"/v1/responses/{claim.response_id}")).status_code == 404
+    assert events[-1]["type"] == "response.incomplete"
+    assert events[-1]["response"]["status"] == "cancelled"
+    assert events[-1]["response"]["output"][0]["content"][0]["text"] == "a"
+    assert await bench.hand.store.append([Append(claim.response_id, claim.epoch, 6, "b", (6,))]) == [
+        AppendReply.REFUSED
+    ]
 
 
 async def test_a_conversation_goes_on_over_http_and_sockets(bench):

@@ -105,6 +105,33 @@ async def test_a_stop_repeated_or_too_late_or_of_nothing_is_one_exact_error_each
         assert (await http.post(f"/v1/responses/{NOBODY}/cancel")).status_code == 404
 
 
+async def test_all_who_watch_a_response_that_is_deleted_see_one_ending_at_every_door(pair):
+    first, second = pair
+    async with first.client() as asker, second.client() as watcher, second.http() as http:
+        await asker.create()
+        claim = await first.hand.claim()
+        await first.hand.say(claim, "a")
+        path = f"/v1/responses/{claim.response_id}"
+        await watcher.send(type="response.resume", response_id=claim.response_id)
+        await asyncio.gather(*(each.until("response.output_text.delta") for each in (asker, watcher)))
+        reading = asyncio.create_task(streamed(http, f"{path}?stream=true"))
+        await until(lambda: second.metric("attachments") == 2)
+
+        async with first.http() as other:
+            assert (await other.delete(path)).json()["deleted"] is True
+            assert (await other.get(path)).status_code == 404
+
+        seen = [(await each.until("response.incomplete"))[-1] for each in (asker, watcher)]
+        seen.append((await reading)[-1])
+        assert seen[0] == seen[1] == seen[2]
+        assert (seen[0]["response"]["status"], seen[0]["response"]["usage"]["output_tokens"]) == (
+            "cancelled",
+            1,
+        )
+        await watcher.send(type="response.resume", response_id=claim.response_id)
+        assert (await watcher.event())["error"]["code"] == "response_not_found"
+
+
 async def test_a_stop_of_a_finished_response_changes_nothing(pair):
     first, second = pair
     async with first.client() as client, second.client() as stranger, second.http() as http:

@@ -47,7 +47,7 @@ class MemoryGatewayStore:
         scoped = (request.principal, request.idempotency_key)
         known = server.keys.get(scoped) if request.idempotency_key else None
         record = server.records.get(known or request.response_id)
-        if record is not None:
+        if record is not None and not record.deleted:
             place = server.place(record) or 0
             return Submitted(record.request.response_id, record.created, duplicate=True, place=place)
         waiting = len(server.waiting(request.model))
@@ -81,12 +81,16 @@ class MemoryGatewayStore:
     async def delete(self, response_id: str, principal: str) -> bool:
         """End the response if it runs and remove all of it."""
         server, record = self._server, self._mine(response_id, principal)
-        if record is not None and not record.status.terminal:
+        runs = record is not None and not record.status.terminal
+        if record is not None and runs:
+            watched = max(record.attached.values()) > server.ms()
             server.end(record, Reason.CANCELLED)
+            record.deleted = watched
         had = record is not None or await self.recall(response_id, principal) is not None
         if had:
-            server.records.pop(response_id, None)
             server.conversations.pop(response_id, None)
+        if record is not None and not record.deleted:
+            del server.records[response_id]
         return had
 
     async def recall(self, response_id: str, principal: str) -> Remembered | None:
@@ -98,7 +102,7 @@ class MemoryGatewayStore:
         self, response_id: str, principal: str, watcher: str | None, after: int, epoch: int | None
     ) -> Followed | Refused:
         """Attach and return what comes after ``after``."""
-        record = self._mine(response_id, principal)
+        record = self._mine(response_id, principal, watcher)
         if record is None:
             return Refused.UNKNOWN
         if not record.log:
@@ -186,9 +190,11 @@ class MemoryGatewayStore:
     async def ping(self) -> None:
         """Do nothing: memory always answers."""
 
-    def _mine(self, response_id: str, principal: str) -> Record | None:
+    def _mine(self, response_id: str, principal: str, watcher: str | None = None) -> Record | None:
         record = self._server.records.get(response_id)
-        return record if record is not None and record.request.principal == principal else None
+        if record is None or (record.deleted and watcher not in record.attached):
+            return None
+        return record if record.request.principal == principal else None
 
 
 def _refuse(record: Record, next_number: int, cursor: int | None) -> Refused | None:

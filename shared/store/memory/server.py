@@ -35,6 +35,8 @@ class Record:
     pending: str | None = None
     """Worker for which the queue entry is pending; None while undelivered."""
     pending_since: int = 0
+    deleted: bool = False
+    """Only who was attached before may still read it."""
 
     @property
     def last(self) -> int:

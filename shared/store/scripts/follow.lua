@@ -6,8 +6,9 @@
 --       | {'unknown'} | {'gone'} | {'behind'} | {'reset'} | {'out_of_range'}
 local id, next_number = ARGV[1], tonumber(ARGV[5])
 local cursor = tonumber(ARGV[6])
-local status, principal, epoch, created, body, claims = unpack(redis.call(
-  'HMGET', HASH, 'status', 'principal', 'epoch', 'created', 'body', 'claims'))
+local status, principal, epoch, created, body, claims, deleted = unpack(redis.call(
+  'HMGET', HASH, 'status', 'principal', 'epoch', 'created', 'body', 'claims', 'deleted'))
+if deleted and redis.call('ZSCORE', ATTACHED, ARGV[3]) then principal = deleted end
 if not status or principal ~= ARGV[2] then return {'unknown'} end
 local _, last = tail()
 if not last then return {'gone'} end

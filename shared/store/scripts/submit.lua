@@ -15,7 +15,7 @@ if KEYS[10] then
   local other = redis.call('GET', KEYS[10])
   if other then
     local hash = string.sub(HASH, 1, -#id - 1) .. other
-    if redis.call('EXISTS', hash) == 1 then return duplicate(other, hash) end
+    if redis.call('HEXISTS', hash, 'principal') == 1 then return duplicate(other, hash) end -- else it was deleted
   end
 end
 if redis.call('EXISTS', HASH) == 1 then return duplicate(id, HASH) end

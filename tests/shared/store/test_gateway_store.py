@@ -10,7 +10,7 @@ from store_bench import Bench, on_server
 from shared.log import Kind
 from shared.store import keys
 from shared.store.announcements import gateways, workers
-from shared.store.contract import Append, Followed, Refused, Watch
+from shared.store.contract import DELETED_SECONDS, Append, Followed, Refused, Watch
 from shared.store.link import Link
 
 
@@ -74,3 +74,13 @@ def test_an_announcement_that_cannot_be_read_hides_no_other():
 
     assert [each.info.worker for each in workers([b"\xff", b'[9,{"worker":1}]', worker], 8)] == ["w"]
     assert [each.info.gateway for each in gateways([b"{", gateway], 8)] == ["g"]
+
+
+async def test_what_stays_of_a_deleted_response_for_its_viewers_stays_for_seconds(valkey):
+    async with struck(valkey) as (bench, link):
+        request = await bench.submitted(stored=True)
+        assert await bench.gateway.delete(request.response_id, "alice")
+        names = keys.of_response(request.response_id)
+        for name in (names.hash, names.log, names.attachments):
+            assert 0 < int(await link.command("PTTL", name)) <= 1000 * DELETED_SECONDS
+        assert await link.command("EXISTS", keys.conversation(request.response_id)) == 0

@@ -862,7 +862,7 @@ async def test_a_deleted_response_is_gone_for_its_readers_its_owner_and_later_re
 
 async def test_a_response_deleted_while_it_runs_is_taken_from_its_worker(bench: Bench):
     worker = await bench.worker()
-    request = await bench.submitted(stored=True)
+    request = await bench.submitted(watcher=None, stored=True, keep=-1)
     claim = await bench.claimed(worker)
     await worker.append([delta(claim, 5)])
 
@@ -872,6 +872,41 @@ async def test_a_response_deleted_while_it_runs_is_taken_from_its_worker(bench: 
     assert (await worker.why([claim]))[0].standing is Standing.GONE
     assert await worker.finish(claim, 5, Reason.STOP) is FinishReply.GONE
     assert await worker.claim(4, lambda: True) == []
+
+
+@pytest.mark.parametrize("started", [False, True])
+@held
+async def test_who_watches_a_response_that_is_deleted_gets_its_ending_and_nobody_else_finds_it(
+    bench: Bench, started
+):
+    worker = await bench.worker()
+    first_id, second_id = (
+        new_response_id(bench.gateway.partition_for("alice", "key", draw)) for draw in (1, 2)
+    )
+    request = await bench.submitted(response_id=first_id, stored=True, idempotency_key="key")
+    claim = await bench.claimed(worker) if started else None
+    if claim is not None:
+        await worker.append([delta(claim, 5, "half")])
+    response_id = request.response_id
+
+    assert await bench.gateway.delete(response_id, "alice") is True
+
+    ended = await bench.gateway.follow(response_id, "alice", "tab", -1, None)
+    assert (ended.status, ended.entries[-1].kind) == (Status.CANCELLED, Kind.ENDED)
+    assert "".join(entry.text for entry in ended.entries) == ("half" if started else "")
+    assert await bench.gateway.follow(response_id, "bob", "tab", -1, None) is Refused.UNKNOWN
+    for stranger in (None, "another tab"):
+        assert await bench.gateway.follow(response_id, "alice", stranger, -1, None) is Refused.UNKNOWN
+    assert await bench.gateway.cancel(response_id, "alice") is Refused.UNKNOWN
+    assert await bench.gateway.recall(response_id, "alice") is None
+    assert await bench.gateway.delete(response_id, "alice") is False
+    if claim is not None:
+        assert await worker.append([delta(claim, 6)]) == [AppendReply.REFUSED]
+        assert (await worker.why([claim]))[0].standing is Standing.ENDED
+        assert await worker.finish(claim, 5, Reason.STOP) is FinishReply.ENDED
+    assert await worker.claim(4, lambda: True) == []
+    again = await bench.gateway.submit(bench.request(response_id=second_id, idempotency_key="key"), "tab", 64)
+    assert (again.response_id, again.duplicate) == (second_id, False)
 
 
 async def test_a_response_deleted_while_it_waits_never_reaches_a_worker(bench: Bench):
