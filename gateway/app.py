@@ -30,9 +30,10 @@ from gateway.page import Page, check_page
 from gateway.page_times import PageTimes
 from gateway.settings import BUILT_PAGE, GatewaySettings
 from gateway.sockets import Sockets
-from gateway.tasks import Tasks, meanwhile
+from gateway.tasks import Tasks
 from gateway.times import Tracing
 from gateway.turnstile import Turnstile
+from shared.background import log_failures, meanwhile
 from shared.metrics import ProcessMetrics
 from shared.observe import Log, Probes, address, make_logger, watch_lateness
 from shared.otlp import exported
@@ -234,6 +235,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     log = make_logger("gateway", sys.stdout, pid=os.getpid())
     quiet_libraries(LibraryLog(log))
     check_page(settings.page_dir, log, named=settings.page_dir != BUILT_PAGE)
+    log_failures(log)
     registry = CollectorRegistry()
     metrics = ProcessMetrics(registry, "gateway")
     async with contextlib.AsyncExitStack() as stack:

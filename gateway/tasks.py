@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from shared.observe import Log
@@ -53,15 +52,3 @@ class Tasks:
         self._running.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self._log.error("task_failed", task=task.get_name(), error=task.exception())
-
-
-@contextlib.asynccontextmanager
-async def meanwhile(*work: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
-    """Run each in a task of its own until the block is left; then end them."""
-    tasks = [asyncio.create_task(each) for each in work]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)

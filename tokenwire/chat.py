@@ -11,6 +11,7 @@ from http import HTTPStatus
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from shared.background import background
 from shared.lifecycle import run
 from shared.settings import read
 from tokenwire.client import Stream, StreamError, Unreachable, stream
@@ -95,7 +96,7 @@ def _first_model(settings: ChatSettings, shown: Mapping[str, str]) -> str:
 
 async def _show(answer: Stream, stop: asyncio.Event) -> None:
     """Write pieces until the ending.  Raises StreamError."""
-    stopper = asyncio.create_task(_cancel_on(stop, answer))
+    stopper = background(_cancel_on(stop, answer), "stop")
     try:
         async for piece in answer:
             sys.stdout.write(piece)

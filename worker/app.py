@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry
 
+from shared.background import background, log_failures
 from shared.observe import Log, Probes, address, watch_lateness
 from shared.otlp import exported
 from shared.store.check import Watchman
@@ -59,6 +60,7 @@ async def operate(
     Raises EngineError if the engine cannot start or has failed, PortTaken if the internal port cannot be had,
     LeftBehind if something could not be handed over.
     """
+    log_failures(log)
     metrics = metrics or WorkerMetrics(CollectorRegistry())
     waiting_for = {"sentence": "The engine is being loaded."}
     probes = Probes(
@@ -74,7 +76,7 @@ async def operate(
         port = probes.start()
         stack.callback(probes.stop)
         events = _Events()
-        beating = asyncio.create_task(_beat(probes, engine, settings.step_timeout), name="beat")
+        beating = background(_beat(probes, engine, settings.step_timeout), "beat")
         stack.push_async_callback(_ended, beating)
         link = await _checked(settings, metrics, log, stack)  # before a model is loaded for minutes
         stack.push_async_callback(_close, engine, log)
@@ -164,7 +166,7 @@ async def _checked(
     stack.push_async_callback(link.close)
     watchman = Watchman(link, parse(settings.redis_url), settings.partitions, log)
     await watchman.at_start()
-    watching = asyncio.create_task(watchman.run(), name="watchman")
+    watching = background(watchman.run(), "watchman")
     stack.push_async_callback(_ended, watching)
     return link
 

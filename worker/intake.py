@@ -235,10 +235,12 @@ class Intake:
             asyncio.create_task(self._store.bell(_POLL_SECONDS)),
             asyncio.create_task(self._publisher.changed.wait()),
         ]
-        _, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        done, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
+        for task in done:
+            task.result()  # a bell that fails must not keep us awake for ever
 
     def _journals(self) -> list[Journal]:
         return list(self._publisher.journals.values())

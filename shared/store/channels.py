@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
+from shared.background import background, tell
 from shared.store.confirmations import Confirmations
 from shared.store.place import Options, Place, ended
 from shared.store.subscriber import Subscriber, open_subscriber
@@ -86,7 +87,7 @@ class ChannelReader:
 
     def start(self) -> None:
         """Begin to connect."""
-        self._task = asyncio.create_task(self._keep_connected(), name="redis-live")
+        self._task = background(self._keep_connected(), "redis-live")
 
     async def close(self) -> None:
         """End the connection and everybody's wait for it."""
@@ -130,19 +131,26 @@ class ChannelReader:
         while True:
             try:
                 protocol, options = await self._connect()
-            except (OSError, TimeoutError, RedisError):
-                self._tell_displaced(self._wanted)
-                await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
-                delay = min(delay * 2, _MOST_DELAY)
+                delay = _FIRST_DELAY
+                await self._hold(protocol, options)
                 continue
-            delay = _FIRST_DELAY
-            try:
-                await self._watch(protocol, options)
-            finally:
-                self._protocol = None
-                self._confirmations.lose_all()
-                protocol.abort()
-                self._tell_displaced(self._wanted)
+            except (OSError, TimeoutError, RedisError):
+                pass  # tried again below; who wants to know asks `connected`
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next try must come
+                tell("the link for live messages", error)
+            self._tell_displaced(self._wanted)
+            await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+            delay = min(delay * 2, _MOST_DELAY)
+
+    async def _hold(self, protocol: Subscriber, options: Options) -> None:
+        """Return when the link is lost, and let go of all that stood on it."""
+        try:
+            await self._watch(protocol, options)
+        finally:
+            self._protocol = None
+            self._confirmations.lose_all()
+            protocol.abort()
+            self._tell_displaced(self._wanted)
 
     async def _connect(self) -> tuple[Subscriber, Options]:
         async with asyncio.timeout(5):

@@ -14,6 +14,7 @@ from typing import Any
 
 from redis.crc import key_slot
 
+from shared.background import background, tell
 from shared.store.call import Elsewhere, ServerError, Unsettled
 from shared.store.codec import text_of
 from shared.store.contract import StoreUnavailable
@@ -48,6 +49,7 @@ class SlotMap:
         self._timeout = timeout
         self._seen = seen
         self._links: dict[Address, Link] = {}
+        self._closing: set[asyncio.Task[None]] = set()
         self._reading: asyncio.Task[None] | None = None
 
     def link(self, address: Address) -> Link:
@@ -94,7 +96,7 @@ class SlotMap:
             self._reading.cancel()
             with contextlib.suppress(asyncio.CancelledError, StoreUnavailable):
                 await self._reading
-        await asyncio.gather(*(link.close() for link in self._links.values()))
+        await asyncio.gather(*self._closing, *(link.close() for link in self._links.values()))
 
     async def _read(self) -> None:
         """Ask all nodes at once and take the first answer: one that hangs holds nobody up."""
@@ -107,6 +109,7 @@ class SlotMap:
             for answer in asyncio.as_completed(asked):
                 try:
                     self._take(await answer)
+                    self._let_go()
                 except (StoreUnavailable, ServerError) as error:
                     problem = str(error)
                 else:
@@ -132,6 +135,13 @@ class SlotMap:
         if slots != self.slots:
             self.slots = slots
             self.version += 1
+
+    def _let_go(self) -> None:
+        """Close the links to nodes that hold no slots any more; what is on its way there is still answered."""
+        for address in self._links.keys() - set(self.nodes()) - self._seeds.keys():
+            task = background(_close_when_idle(self._links.pop(address)), "redis-link-closing")
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
 
 class Cluster:
@@ -235,7 +245,12 @@ class Cluster:
             raise
 
 
+async def _close_when_idle(link: Link) -> None:
+    await link.idle()
+    await link.close()
+
+
 def _forget(task: asyncio.Task[None]) -> None:
-    """Take note of a reading that nobody waits for."""
-    if not task.cancelled():
-        task.exception()
+    """Take note of a reading that nobody may wait for."""
+    if not task.cancelled() and not isinstance(error := task.exception(), StoreUnavailable | None):
+        tell("to read the map of slots", error)

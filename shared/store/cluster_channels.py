@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterable
 
+from shared.background import background, tell
 from shared.store.channels import ChannelReader, OnMessage, Overseer
 from shared.store.cluster import Address, SlotMap, Slots, slot_of
 from shared.store.confirmations import Confirmations
@@ -39,7 +39,7 @@ class ClusterChannels:
 
     def start(self) -> None:
         """Begin to connect."""
-        self._task = asyncio.create_task(self._tend(), name="redis-live-cluster")
+        self._task = background(self._tend(), "redis-live-cluster")
         self._uneasy.set()
 
     async def close(self) -> None:
@@ -86,13 +86,26 @@ class ClusterChannels:
                 pause = _FIRST_PAUSE
                 await self._uneasy.wait()
             self._uneasy.clear()
-            with contextlib.suppress(StoreUnavailable):
+            try:
                 await self._map.read()
-                self._listen_to_all_nodes()
-                for channel in tuple(self._displaced):
-                    self._route(channel, self._map.slots)
+                await self._follow_the_map()
+            except StoreUnavailable:
+                pass  # asked again after the pause
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next look must come
+                tell("to find the nodes of live channels", error)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _MOST_PAUSE)
+
+    async def _follow_the_map(self) -> None:
+        """Listen to all nodes that hold slots and to no other, and route what is displaced."""
+        self._listen_to_all_nodes()
+        gone = set(self._readers) - set(self._map.nodes())
+        if stranded := [channel for channel, home in self._homes.items() if home in gone]:
+            self._displace(stranded)
+        for channel in tuple(self._displaced):
+            self._route(channel, self._map.slots)
+        for address in gone - set(self._homes.values()):
+            await self._readers.pop(address).close()
 
     def _listen_to_all_nodes(self) -> None:
         for address in self._map.nodes():

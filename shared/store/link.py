@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from redis.asyncio.connection import Connection
 from redis.exceptions import RedisError
 
+from shared.background import background, tell
 from shared.store.call import Call
 from shared.store.contract import StoreUnavailable
 from shared.store.place import Place, ended, open_connection, parse, place_of
@@ -29,6 +30,10 @@ Seen = Callable[[float | None], None]
 
 MOST_COMMANDS = 256
 """Commands in one packet: bounds the time for which one packet holds the server."""
+
+
+_IDLE_SECONDS = 0.1
+"""Between two looks whether something is still on its way."""
 
 
 class WrongLink(StoreUnavailable):
@@ -78,7 +83,7 @@ class Link:
         self._calls: deque[Call] = deque()
         self._wake = asyncio.Event()
         self._closed = self._busy = False
-        self._task = asyncio.create_task(self._run(), name="redis-link")
+        self._task = background(self._run(), "redis-link")
 
     @classmethod
     def to(cls, url: str, *, timeout: float = 5.0, seen: Seen = lambda _: None) -> Link:
@@ -123,6 +128,11 @@ class Link:
         """Make sure of a connection and return its number."""
         await self.command("PING")
         return self.number
+
+    async def idle(self) -> None:
+        """Return when nothing is on its way."""
+        while self._calls or self._busy:  # noqa: ASYNC110 - an event would cost something with each packet
+            await asyncio.sleep(_IDLE_SECONDS)
 
     async def close(self) -> None:
         """Close the connection; commands on their way fail."""
@@ -180,6 +190,9 @@ class Link:
         except asyncio.CancelledError:
             await self._drop(StoreUnavailable("the link was closed"), calls)
             raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, those behind it must not wait for ever
+            tell("a packet to Redis", error)
+            await self._drop(StoreUnavailable(f"the packet failed: {type(error).__name__}"), calls)
 
     async def _ensure(self) -> Connection:
         if self._connection is None or not self.connected:

@@ -2,10 +2,9 @@ import asyncio
 import io
 import json
 
-import pytest
 from gateway_bench import PATIENCE
 
-from gateway.tasks import Tasks, meanwhile
+from gateway.tasks import Tasks
 from shared.observe import make_logger
 
 
@@ -50,25 +49,3 @@ async def test_what_does_not_finish_is_cancelled():
     assert forever.cancelled()
     assert soon.result() == "done"
     assert len(tasks) == 0
-
-
-async def test_what_runs_meanwhile_is_over_when_the_block_is_left_even_by_a_failure():
-    told = []
-
-    async def works(name):
-        told.append(f"{name} began")
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await asyncio.sleep(0)
-            told.append(f"{name} ended")
-
-    async def fails():
-        async with meanwhile(works("a"), works("b")):
-            await asyncio.sleep(0)
-            assert told == ["a began", "b began"]
-            raise ValueError("oh")
-
-    with pytest.raises(ValueError, match="oh"):
-        await fails()
-    assert sorted(told[2:]) == ["a ended", "b ended"]

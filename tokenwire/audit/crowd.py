@@ -13,6 +13,7 @@ from typing import BinaryIO
 import msgspec
 import uvloop
 
+from shared.background import background
 from tokenwire.audit.asks import Load, asks, burst, poison
 from tokenwire.audit.client import Viewer
 from tokenwire.audit.desk import Desk
@@ -90,8 +91,8 @@ class Crowd:
     async def run(self, words: asyncio.StreamReader) -> None:
         """Be all clients until told to finish."""
         orders = self._orders
-        watch = asyncio.create_task(self.stalls.watch())
-        tell = asyncio.create_task(self._tell())
+        watch = background(self.stalls.watch(), "stalls")
+        tell = background(self._tell(), "tell")
         for n in range(orders.clients):
             self.desk.spawn(self._client(orders.first + n, 2.0 * n / orders.clients))
         seconds = await self._obey(words)

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from shared.background import background
 from shared.log import Entry, Kind, Reason, unescape
 from tokenwire.audit.aftermath import Remains
 from tokenwire.audit.asks import QUESTIONS, Load
@@ -133,7 +134,7 @@ class ModelAudit(Audit):
         crowds = Crowds(replace(self._plan, load=load), fleet.urls, place)
         stack.push_async_callback(crowds.stop)
         await crowds.start()
-        telling = asyncio.create_task(self._tell_progress(crowds))
+        telling = background(self._tell_progress(crowds), "progress")
         try:
             while crowds.total.asked < len(QUESTIONS):  # noqa: ASYNC110 - another process tells it
                 await asyncio.sleep(0.05)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -159,3 +160,23 @@ async def test_a_link_is_closed_at_once_though_what_connects_swallows_a_cancella
     assert closing.done()
     with pytest.raises(StoreUnavailable):
         await asking
+
+
+async def test_what_cannot_be_packed_fails_its_own_packet_and_holds_up_nobody_behind_it(link: Link):
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+
+    with pytest.raises(StoreUnavailable):
+        await link.command("ECHO", "half of a pair: \ud800")
+
+    async with asyncio.timeout(40):
+        assert await link.command("ECHO", "next") == b"next"
+    assert [type(each["exception"]) for each in told] == [UnicodeEncodeError]
+
+
+async def test_a_link_is_idle_when_nothing_is_on_its_way(link: Link):
+    asked = asyncio.create_task(link.command("BLPOP", "nothing", "0.3"))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(40):
+        await link.idle()
+    assert asked.done()

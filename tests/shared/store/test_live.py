@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from shared.store.channels import ChannelReader
 from shared.store.connect import listen
 from shared.store.link import Link
 from shared.store.live import LiveReader
+from shared.store.place import Fixed, Options
 
 
 class Heard:
@@ -156,3 +158,24 @@ async def test_a_message_of_another_version_cuts_no_link(valkey: str, link: Link
     assert [await asyncio.wait_for(heard.get(), 40) for _ in range(2)] == [5, 6]
     assert links.qsize() == 1
     await live.close()
+
+
+async def test_a_failure_that_nobody_foresaw_does_not_end_the_listening(
+    valkey: str, monkeypatch: pytest.MonkeyPatch
+):
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    find, failed = Fixed.find, []
+
+    async def fails_once(self: Fixed) -> Options:
+        if not failed:
+            failed.append(1)
+            raise ValueError("a host that is no name")
+        return await find(self)
+
+    monkeypatch.setattr(Fixed, "find", fails_once)
+    heard = Heard(valkey)
+    await heard.linked()
+    await heard.reader.close()
+
+    assert [str(each["exception"]) for each in told] == ["a host that is no name"]

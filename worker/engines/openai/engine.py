@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from shared.background import background
 from shared.log import Reason
 from worker.engines.contract import Ended, EngineInfo, Event, OnStep, Order, Piece, Stats
 from worker.engines.openai.answer import BROKE_OFF, Answer
@@ -83,7 +84,7 @@ class OpenAIEngine:
         """Ask the upstreams what they serve.  Raises EngineError with a sentence saying what to do."""
         self._on_step = on_step
         self._found = await discover(self._options, self._client)
-        self._ticking = asyncio.create_task(self._tick(), name="upstream-tick")
+        self._ticking = background(self._tick(), "upstream-tick")
 
     def submit(self, order: Order) -> None:
         """Take an order."""
@@ -138,7 +139,7 @@ class OpenAIEngine:
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self._options.slots and not self._closed:
             order = self._waiting.popleft()
-            self._running[order.response_id] = asyncio.create_task(self._answer(order))
+            self._running[order.response_id] = background(self._answer(order), "upstream-answer")
 
     def _tell(self, events: list[Event]) -> None:
         """Say events once the event loop has turned, together with what comes in the meantime."""
