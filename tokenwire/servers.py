@@ -15,7 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -237,6 +237,9 @@ class Nodes:
     """A Cluster."""
 
     nodes: list[Node]
+    """Primaries, as it began."""
+    replicas: Sequence[Node] = ()
+    """Of the first nodes, one each."""
 
     @property
     def url(self) -> str:
@@ -315,4 +318,4 @@ def as_cluster(
             until(partial(copy.ask, "CLUSTER", "REPLICATE", primary.ask("CLUSTER", "MYID").decode()))
             until(partial(write_something, primary))
             until(partial(copy.info, "db0"))  # "online" is said sooner, when nothing is sent yet
-        yield Nodes(nodes)
+        yield Nodes(nodes, copies)

@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from servers import Nodes, Watched, as_cluster, redis_program, valkey_program
+from gateway_bench import assert_contiguous, text_of
+from servers import Node, Nodes, Watched, as_cluster, redis_program, until, valkey_program
 from store_bench import eventually
-from whole import Viewer, Whole, whole
+from whole import Viewer, Whole, expected, whole
 
 from shared.log import new_response_id, partition_of
 from shared.store import keys
 from shared.store.cluster import Cluster, slot_of
+from shared.store.cluster_channels import ClusterChannels
 from shared.store.connect import connect
 from shared.store.contract import StoreUnavailable
 from shared.store.link import WrongLink
@@ -134,18 +136,89 @@ async def test_a_node_that_hangs_holds_up_its_own_answers_alone(partial: Nodes):
         await system.all_end_exactly()
 
 
-async def test_f11_a_replica_that_takes_over_for_a_lost_node_continues_its_answers(nodes: Nodes):
+@pytest.fixture
+def replicated(nodes: Nodes) -> Iterator[Nodes]:
+    """A Cluster of the same program, whose first node has a replica."""
     with as_cluster(nodes.nodes[0].program, count=3, replicas=1) as made:
-        async with whole(made.url, partitions=PARTITIONS) as system:
-            viewers = await spread_views(system, made, tokens=400)
-            primary = made.nodes[0]
-            hit = [v for v in viewers if await asyncio.to_thread(made.holder, slot(v)) is primary]
+        yield made
 
-            primary.kill()
-            await asyncio.gather(*(viewer.saw_more(5) for viewer in hit))
 
-            assert hit
-            await system.all_end_exactly()
+async def caught_up(nodes: Nodes) -> None:
+    """Wait until the replica has all that its primary has now."""
+    (primary, replica), now = (nodes.nodes[0], nodes.replicas[0]), nodes.nodes[0].info("master_repl_offset")
+    assert primary is not replica
+    await asyncio.to_thread(until, lambda: int(replica.info("slave_repl_offset")) >= int(now))
+
+
+async def held_by(nodes: Nodes, node: Node, viewers: list[Viewer]) -> list[Viewer]:
+    return [v for v in viewers if await asyncio.to_thread(nodes.holder, slot(v)) is node]
+
+
+async def test_f11_a_replica_that_takes_over_for_a_lost_node_continues_the_answers_it_knows(
+    replicated: Nodes,
+):
+    async with whole(replicated.url, partitions=PARTITIONS) as system:
+        viewers = await spread_views(system, replicated, tokens=400)
+        hit = await held_by(replicated, replicated.nodes[0], viewers)
+        assert hit
+        await caught_up(replicated)  # of their claims; of what comes until the kill it may miss any part
+
+        replicated.nodes[0].kill()
+        await asyncio.gather(*(viewer.saw_more(5) for viewer in hit))
+
+        await system.all_end_exactly()
+
+
+async def test_f11_what_a_replica_that_takes_over_never_heard_of_is_told_and_changes_nothing_else(
+    replicated: Nodes,
+):
+    primary, replica = replicated.nodes[0], replicated.replicas[0]
+    async with whole(replicated.url, partitions=PARTITIONS) as system:
+        viewers = await spread_views(system, replicated, tokens=600)
+        await caught_up(replicated)
+        replica.freeze()
+        await asyncio.to_thread(primary.ask, "CLIENT", "KILL", "TYPE", "REPLICA")
+        young = await held_by(replicated, primary, await spread_views(system, replicated, tokens=150))
+        assert young
+
+        primary.kill()
+        replica.thaw()
+
+        for viewer in young:
+            last = await viewer.end()
+            assert (last["type"], last["error"]["code"]) == ("error", "resume_unavailable")
+            assert_contiguous(viewer.events[:-1])
+            assert expected(150).startswith(text_of(viewer.events))
+            system.viewers.remove(viewer)
+        assert not any(viewer.ended for viewer in viewers)
+        await system.all_end_exactly()
+
+
+async def test_links_and_readers_of_a_node_that_holds_no_slots_any_more_are_closed(replicated: Nodes):
+    lost = ("127.0.0.1", replicated.nodes[0].port)
+    replica = f"redis+cluster://127.0.0.1:{replicated.nodes[1].port}"  # the lost node is no seed: no word of its URL
+    async with whole(replica, partitions=PARTITIONS) as system:
+        viewers = await spread_views(system, replicated, tokens=400)
+        await caught_up(replicated)
+        assert isinstance(system.server, Cluster)
+        assert isinstance(system.live._reader, ClusterChannels)
+        links, readers = system.server._map._links, system.live._reader._readers
+        link, reader = links[lost], readers[lost]
+
+        replicated.nodes[0].kill()
+        await asyncio.gather(*(viewer.saw_more(5) for viewer in viewers))
+
+        async def closed() -> bool:
+            return link._task.done() and reader._task is not None and reader._task.done()
+
+        async def connected() -> bool:
+            return system.live.connected
+
+        await eventually(closed)
+        assert lost not in links
+        assert lost not in readers
+        await eventually(connected)  # to the one that stands in
+        await system.all_end_exactly()
 
 
 # ---- the links themselves ------------------------------------------------------------------------

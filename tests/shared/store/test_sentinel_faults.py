@@ -32,10 +32,15 @@ def kept_by_replica(watched: Watched, viewer: Viewer) -> int:
     return int(last[0][0].partition(b"-")[2]) if last else 0
 
 
-async def cut_off(watched: Watched, viewers: list[Viewer]) -> None:
-    """Let the replica hear nothing more; it knows the beginnings of the answers."""
+async def known(watched: Watched, viewers: list[Viewer]) -> None:
+    """Wait until the replica knows the beginnings of the answers: what it may miss then, their owner has."""
     for viewer in viewers:
         await asyncio.to_thread(until, lambda viewer=viewer: kept_by_replica(watched, viewer) > PROLOGUE)
+
+
+async def cut_off(watched: Watched, viewers: list[Viewer]) -> None:
+    """Let the replica hear nothing more; it knows the beginnings of the answers."""
+    await known(watched, viewers)
     watched.replica.freeze()
     await asyncio.to_thread(watched.primary.ask, "CLIENT", "KILL", "TYPE", "REPLICA")
 
@@ -62,6 +67,7 @@ async def promoted(watched: Watched) -> None:
 async def test_f9_a_primary_that_is_killed_is_a_pause_until_sentinel_has_named_another(watched: Watched):
     async with whole(watched.url) as system:
         viewers = await system.views(6, tokens=200)
+        await known(watched, viewers)
 
         watched.primary.kill()
         began = asyncio.get_running_loop().time()
@@ -80,6 +86,7 @@ async def test_f9_a_failover_that_outlasts_every_viewers_lease_ends_nothing_that
     with under_sentinel(valkey_program(), down_after_ms=3000) as watched:
         async with whole(watched.url, attachment=1.0, keep=0.3) as system:
             viewers = await system.views(4, tokens=400)
+            await known(watched, viewers)
             ask, back = system.server.script, asyncio.Event()
 
             async def later(*arguments, **options):
