@@ -4,6 +4,7 @@ import random
 import time
 from dataclasses import replace
 
+import msgspec
 import pytest
 from gateway_bench import PACE, Hand, until
 from gateway_logs import Book, make_request
@@ -333,7 +334,7 @@ async def test_what_can_be_read_is_shown_and_then_the_viewer_is_sent_elsewhere(s
     await scene.hand.say(claim, "a")
     assert not book.over.is_set()
 
-    scene.lines.fault = lambda message: [replace(message, kind=b"z")]
+    scene.lines.fault = lambda message: [msgspec.structs.replace(message, kind=b"z")]
     await scene.hand.say(claim, "b")
 
     await book.wait()

@@ -162,16 +162,32 @@ async def test_a_link_is_closed_at_once_though_what_connects_swallows_a_cancella
         await asking
 
 
-async def test_what_cannot_be_packed_fails_its_own_packet_and_holds_up_nobody_behind_it(link: Link):
+async def test_what_cannot_be_packed_is_its_callers_error_alone(link: Link):
+    good = asyncio.create_task(link.command("ECHO", "good"))
+    with pytest.raises(UnicodeEncodeError):
+        await link.command("ECHO", "half of a pair: \ud800")
+    assert await good == b"good"
+
+
+async def test_a_failure_that_nobody_foresaw_fails_its_own_packet_and_holds_up_nobody_behind_it(
+    link: Link, monkeypatch: pytest.MonkeyPatch
+):
     told: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    exchange, problems = Link._exchange, [ValueError("a reply that is none")]
 
+    async def fails_once(self: Link, *arguments: Any) -> None:
+        if problems:
+            raise problems.pop()
+        await exchange(self, *arguments)
+
+    monkeypatch.setattr(Link, "_exchange", fails_once)
     with pytest.raises(StoreUnavailable):
-        await link.command("ECHO", "half of a pair: \ud800")
+        await link.command("PING")
 
     async with asyncio.timeout(40):
         assert await link.command("ECHO", "next") == b"next"
-    assert [type(each["exception"]) for each in told] == [UnicodeEncodeError]
+    assert [str(each["exception"]) for each in told] == ["a reply that is none"]
 
 
 async def test_a_link_is_idle_when_nothing_is_on_its_way(link: Link):
