@@ -195,4 +195,6 @@ async def test_a_link_is_idle_when_nothing_is_on_its_way(link: Link):
     await asyncio.sleep(0)
     async with asyncio.timeout(40):
         await link.idle()
+    await asyncio.sleep(0)  # the reply is there: its caller takes it
+    await asyncio.sleep(0)
     assert asked.done()
