@@ -23,7 +23,7 @@ def main() -> int:
     let_idle_threads_sleep(os.environ)
     try:
         settings = read(WorkerSettings, os.environ)
-        log = make_logger("worker", sys.stderr, worker=settings.worker_name)
+        log = make_logger("worker", sys.stdout, worker=settings.worker_name)
         return run(lambda stop: serve(settings, stop, log))
     except (SettingsError, EngineError) as error:
         sys.stderr.write(f"{error}\n")

@@ -89,7 +89,7 @@ def test_both_tiers_do_all_they_need_as_their_users(stack):
     warnings = [line for line in stack.lines() if line["level"] != "info"]
     # Redis 7.0, which has started just now, is warned of its AOF; nothing else may be wrong.
     assert [line for line in warnings if "truncated" not in line.get("problem", "")] == []
-    assert "NOPERM" not in (stack.folder / "worker.err").read_text()
+    assert "NOPERM" not in (stack.folder / "worker.log").read_text()
 
 
 @pytest.mark.parametrize("command", ["keys create alice", "keys list", "ps", "usage"])

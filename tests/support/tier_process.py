@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-_LOGS_ON = {"gateway": "stdout", "worker": "stderr"}
-
 
 @dataclass
 class TierProcess:
@@ -30,12 +28,11 @@ class TierProcess:
     async def started(cls, tier: str, environ: Mapping[str, str], **more: object) -> Self:
         """Start it; ``more`` are other fields."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", tier, env=environ, **{_LOGS_ON[tier]: asyncio.subprocess.PIPE}
+            sys.executable, "-m", tier, env=environ, stdout=asyncio.subprocess.PIPE
         )
         made = cls(process, **more)
-        stream = process.stdout or process.stderr
-        assert stream is not None
-        made.reading = asyncio.create_task(made.read(stream))
+        assert process.stdout is not None
+        made.reading = asyncio.create_task(made.read(process.stdout))
         return made
 
     async def read(self, stream: asyncio.StreamReader) -> None:
