@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from shared.request import Sampling
 from worker.engines.transformers import sampler
-from worker.engines.transformers.sampler import Draw, Penalty, choose, logprobs, penalised, restricted
+from worker.engines.transformers.sampler import (
+    Draw,
+    Penalty,
+    _largest,
+    choose,
+    logprobs,
+    penalised,
+    restricted,
+)
 from worker.sampling import uniform
 
 ROWS = st.lists(
@@ -70,8 +78,21 @@ def test_looking_at_likely_tokens_first_changes_no_choice(monkeypatch, spread, t
     logits = many(rows=60, spread=spread)
     draws = [Draw(1.0, top_p, uniform(1, n)) for n in range(60)]
     quick = choose(logits, draws)
-    monkeypatch.setattr(sampler, "_LIKELY", 10_000)
+    monkeypatch.setattr(sampler, "_LIKELY", ())
     assert quick == choose(logits, draws)
+
+
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 2**20))
+@settings(deadline=None)
+def test_the_largest_of_a_row_are_found_block_by_block(blocks, most, seed):
+    generator = torch.Generator().manual_seed(seed)
+    width = 64 * blocks + seed % 64
+    values = torch.randn(3, width, generator=generator).round(decimals=1)  # ties
+    values[1] = values[1].sort().values  # all of them in the last blocks
+    most = min(most, width)
+    found = _largest(values, most)
+    assert all(len(set(row)) == most for row in found.tolist())
+    assert torch.equal(values.gather(-1, found).sort(descending=True).values, values.topk(most).values)
 
 
 def test_rows_do_not_influence_each_other():

@@ -11,8 +11,10 @@ from torch import Tensor
 from shared.request import Sampling
 from worker.sampling import uniform
 
-_LIKELY = 512
-"""Tokens looked at before the whole vocabulary is sorted."""
+_LIKELY = (128, 1024, 8192)
+"""Tokens looked at, and of the rows for which that is too few, before the whole vocabulary is sorted."""
+_BLOCK = 64
+"""Tokens of which the largest stands for all, while the largest of a row are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +101,8 @@ def choose(logits: Tensor, draws: Sequence[Draw]) -> list[int | None]:
     sorted by falling probability, at ``u`` of the mass kept by top-p (Holtzman et al., "The curious case of
     neural text degeneration", ICLR 2020).  Equals are ordered by token id.
     """
-    best = logits.argmax(dim=-1)
-    sound = logits.amax(dim=-1).isfinite().tolist()
+    largest, best = logits.max(dim=-1)  # of equals the first
+    sound = largest.isfinite().tolist()
     chosen: list[int | None] = list(best.tolist())
     drawn = [row for row, draw in enumerate(draws) if draw.temperature > 0.0 and sound[row]]
     if drawn:
@@ -112,18 +114,23 @@ def choose(logits: Tensor, draws: Sequence[Draw]) -> list[int | None]:
 def _invert(logits: Tensor, draws: Sequence[Draw]) -> list[int]:
     """Invert the cumulative distribution of each row, among its likely tokens where that is enough."""
     probabilities = _probabilities(logits, draws)
-    likely = probabilities.shape[-1] > _LIKELY
-    order = (
-        _top(probabilities, _LIKELY)
-        if likely
-        else probabilities.argsort(dim=-1, descending=True, stable=True)
-    )
-    tokens, settled = _pick(probabilities, order, draws)
-    for row in [row for row, enough in enumerate(settled) if likely and not enough]:
-        whole = probabilities[row : row + 1]
-        order = whole.argsort(dim=-1, descending=True, stable=True)
-        tokens[row] = _pick(whole, order, draws[row : row + 1])[0][0]
+    tokens, rows = [0] * len(draws), list(range(len(draws)))
+    for most in (*(most for most in _LIKELY if most < logits.shape[-1]), None):
+        these = probabilities if len(rows) == len(draws) else probabilities[rows]
+        picked, settled = _pick(these, _ranked(these, most), [draws[row] for row in rows])
+        for row, token_id in zip(rows, picked, strict=True):
+            tokens[row] = token_id
+        rows = [row for row, enough in zip(rows, settled, strict=True) if not enough]
+        if not rows:
+            break
     return tokens
+
+
+def _ranked(probabilities: Tensor, most: int | None) -> Tensor:
+    """Return the indices of the ``most`` likeliest tokens, or of all, likeliest first, equals by token id."""
+    if most is None:
+        return probabilities.argsort(dim=-1, descending=True, stable=True)
+    return _top(probabilities, most)
 
 
 def _probabilities(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
@@ -131,20 +138,35 @@ def _probabilities(logits: Tensor, draws: Sequence[Draw]) -> Tensor:
 
     The largest logit is taken off first: however small the temperature, it stays 0 and nothing overflows.
     """
-    wide = logits.double()
+    largest = logits.amax(dim=-1, keepdim=True).double()
+    wide = logits.double().sub_(largest)
     temperatures = wide.new_tensor([draw.temperature for draw in draws])[:, None]
-    return torch.softmax((wide - wide.amax(dim=-1, keepdim=True)) / temperatures, dim=-1)
+    return torch.softmax(wide.div_(temperatures), dim=-1)
 
 
 def _top(probabilities: Tensor, most: int) -> Tensor:
     """Return the indices of the likeliest tokens, likeliest first, equals by token id."""
-    order = (
-        probabilities.topk(min(most, probabilities.shape[-1]), dim=-1, sorted=False)
-        .indices.sort(dim=-1)
-        .values
-    )
+    order = _largest(probabilities, min(most, probabilities.shape[-1])).sort(dim=-1).values
     ranks = probabilities.gather(-1, order).argsort(dim=-1, descending=True, stable=True)
     return order.gather(-1, ranks)
+
+
+def _largest(values: Tensor, most: int) -> Tensor:
+    """Return the indices of the ``most`` largest values of each row, in any order.
+
+    They lie in the blocks with the ``most`` largest maxima, and behind the last whole block: a fraction to look through.
+    """
+    blocks = values.shape[-1] // _BLOCK
+    if blocks < 4 * most:
+        return values.topk(most, dim=-1, sorted=False).indices
+    tops = values[:, : blocks * _BLOCK].reshape(len(values), blocks, _BLOCK).amax(dim=-1)
+    best = tops.topk(most, dim=-1, sorted=False).indices
+    within = torch.arange(_BLOCK, device=values.device)
+    rest = torch.arange(blocks * _BLOCK, values.shape[-1], device=values.device)
+    inside = (best[:, :, None] * _BLOCK + within).flatten(start_dim=1)
+    places = torch.cat([inside, rest.expand(len(values), -1)], dim=-1)
+    among = values.gather(-1, places).topk(most, dim=-1, sorted=False).indices
+    return places.gather(-1, among)
 
 
 def _pick(probabilities: Tensor, order: Tensor, draws: Sequence[Draw]) -> tuple[list[int], list[bool]]:
