@@ -14,6 +14,7 @@ _WHY: dict[Refused, Code] = {
     Refused.STORAGE_FULL: Code.STORAGE_FULL,
     Refused.UNREADABLE: Code.SERVER_DRAINING,  # who is older than what it reads is about to be replaced
 }
+_PARAMS = {Refused.UNKNOWN: "response_id", Refused.OUT_OF_RANGE: "starting_after"}
 _SENTENCES = {
     Refused.UNREADABLE: "This gateway cannot read what a newer version wrote: connect again, to another one."
 }
@@ -21,4 +22,4 @@ _SENTENCES = {
 
 def refusal(refused: Refused) -> WireError:
     """Say a store's refusal in words of the wire."""
-    return WireError(_WHY[refused], _SENTENCES.get(refused, ""))
+    return WireError(_WHY[refused], _SENTENCES.get(refused, ""), _PARAMS.get(refused))

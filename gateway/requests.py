@@ -17,7 +17,10 @@ BODY_SECONDS = 10.0
 
 
 async def body_of(request: Request) -> bytes:
-    """Read a body, bounded in bytes and in time."""
+    """Read a body, bounded in bytes and in time; a compressed one is refused, for its bytes are no bound."""
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        sentence = "Send the body as it is: compressed ones are not read."
+        raise RefusedError(WireError(Code.INVALID_REQUEST, sentence, "Content-Encoding"))
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):

@@ -160,5 +160,10 @@ async def test_a_foreign_response_cannot_be_cancelled(desk):
     assert not (await made.cancel(accepted.response_id, ALICE.name)).already
 
 
+def test_a_refusal_of_the_store_names_the_field_that_was_wrong():
+    assert refusal(Refused.UNKNOWN).param == "response_id"
+    assert refusal(Refused.OUT_OF_RANGE).param == "starting_after"
+
+
 def test_every_refusal_of_the_store_has_its_words():
     assert {refusal(each).status for each in Refused} <= {400, 404, 410, 503}

@@ -14,6 +14,21 @@ async def test_a_body_too_large_is_refused(bench):
         assert answer.json()["error"]["code"] == "message_too_large"
 
 
+@pytest.mark.parametrize("coding", ["gzip", "br", "gzip, identity", "GZIP"])
+async def test_a_compressed_body_is_refused_by_name(bench, coding):
+    body = b'{"input":"x","background":true}'
+    async with bench.http() as client:
+        answer = await client.post("/v1/responses", content=body, headers={"Content-Encoding": coding})
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], error["param"]) == (
+            400,
+            "invalid_request",
+            "Content-Encoding",
+        )
+        plain = await client.post("/v1/responses", content=body, headers={"Content-Encoding": "Identity"})
+        assert plain.status_code == 200
+
+
 async def test_a_body_that_does_not_come_is_refused_in_time(bench, monkeypatch):
     monkeypatch.setattr(requests, "BODY_SECONDS", 0.1)
     async with dialled(bench) as (reader, writer):

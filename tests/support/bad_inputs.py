@@ -354,7 +354,7 @@ REQUESTS: Mapping[str, Kind] = {
         code="invalid_json",
     ),
     "body: compressed": Kind(
-        lambda d: _post(b"\x1f\x8b" + _noise(d), "Content-Encoding: gzip\r\n"), 400, code="invalid_json"
+        lambda d: _post(b"\x1f\x8b" + _noise(d), "Content-Encoding: gzip\r\n"), 400, code="invalid_request"
     ),
     "body: deep": Kind(
         lambda d: _post(b'{"input":"x","x":' + b"[" * (n := d.randint(40, 50_000)) + b"]" * n + b"}"),
