@@ -91,6 +91,15 @@ def test_a_family_with_another_kind_of_attention_is_refused_at_the_start(
         TransformersEngine(loaded, tiny_options(tmp_path))
 
 
+def test_ids_that_the_tokenizer_has_not_are_computed_and_make_no_text(tiny_model_dir, tmp_path):
+    """Embeddings are often padded to a round number."""
+    loaded = of_family(tiny_model_dir, tmp_path, "Qwen2", vocab_size=4096)
+    heard = run(TransformersEngine(loaded, tiny_options(tmp_path)), order("a", max_tokens=30, top_logprobs=2))
+    ids, text = generated_apart(tmp_path, loaded.tokenizer, "the quick brown fox", 30)
+    assert max(ids) >= len(loaded.tokenizer)
+    assert (heard.ids("a"), heard.text("a")) == (ids, text)
+
+
 class Config:
     """A model's configuration, as far as it says what its layers see."""
 

@@ -11,7 +11,7 @@ from engines import tiny_options
 from shared.request import Message
 from worker.engines.contract import EngineError
 from worker.engines.options import TransformersOptions
-from worker.engines.transformers.load import _context_length, load
+from worker.engines.transformers.load import _context_length, _end_ids, load
 from worker.engines.transformers.prompt import encode, plain
 from worker.engines.transformers.revision import revision
 
@@ -45,6 +45,17 @@ def test_a_tokenizer_that_cuts_and_pads_is_told_once_to_do_neither(tiny_model_di
     (twin / "tokenizer.json").write_text(json.dumps(content | {"truncation": cut, "padding": pad}))
     backend = load(tiny_options(twin)).backend
     assert (backend.truncation, backend.padding) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("told", "special", "ends"),
+    [([1, 5], "x", {1, 5}), (7, "x", {7}), (0, "x", {0}), (None, "<|im_end|>", {1}), (None, None, set())],
+)
+def test_an_answer_ends_at_what_the_model_says_or_else_the_tokenizer(tiny_model_dir, told, special, ends):
+    loaded = load(tiny_options(tiny_model_dir))
+    loaded.model.generation_config.eos_token_id = told
+    loaded.tokenizer.eos_token = special
+    assert _end_ids(loaded.model, loaded.tokenizer) == ends
 
 
 def test_a_name_and_a_shorter_context_may_be_set(tiny_model_dir):

@@ -174,6 +174,12 @@ def test_a_row_with_a_mask_chooses_among_what_it_allows_and_no_other_row_is_touc
     assert choose(masked[:1], [Draw(1.0, 1.0, 0.999)]) == [0]
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_row_whose_mask_allows_nothing_chooses_nothing_and_harms_no_other(temperature):
+    masked = restricted(torch.tensor([[1.0, 5.0], [5.0, 1.0]]), {0: bytes(2)})
+    assert choose(masked, [Draw(temperature, 0.5, 0.1)] * 2) == [None, 0]
+
+
 def test_without_a_mask_the_logits_are_the_same_tensor():
     logits = torch.zeros(2, 3)
     assert restricted(logits, {}) is logits
