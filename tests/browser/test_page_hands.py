@@ -349,3 +349,16 @@ async def test_tokens_are_read_again_after_a_reload_or_it_says_why_not(link, ope
 
 
 _PIECES = "(all) => all.map((each) => [each.textContent, each.dataset.likely ?? null, each.title])"
+
+
+async def test_code_and_answers_are_copied_as_they_were_written(link, open_page):
+    page = await open_page(link.url, permissions=["clipboard-read", "clipboard-write"])
+    await ask(page, "Look:\n\n```python\nprint('<b>')  # twice\n```\n\nThat is all.")
+    await until_ended(page)
+    await page.locator(".code .copy").first.click()
+    await expect(page.locator(".notice")).to_contain_text("Copied")
+    assert await page.evaluate("() => navigator.clipboard.readText()") == "print('<b>')  # twice\n"
+    await page.get_by_role("button", name="Dismiss").click()
+    await page.get_by_role("button", name="Copy answer").click()
+    await expect(page.locator(".notice")).to_contain_text("Copied")
+    assert await page.evaluate("() => navigator.clipboard.readText()") == (await kept(page))[-1]["text"]

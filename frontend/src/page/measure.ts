@@ -82,6 +82,6 @@ export function rate({ span }: Timing, tokens: number): number | undefined {
 
 /** Return the value below which the share `q` of `values` lies (nearest rank); undefined of nothing. */
 export function quantile(values: readonly number[], q: number): number | undefined {
-  const sorted = [...values].sort((a, b) => a - b);
+  const sorted = Float64Array.from(values).sort();
   return sorted[Math.max(0, Math.ceil(q * sorted.length) - 1)];
 }

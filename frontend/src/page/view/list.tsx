@@ -2,10 +2,11 @@
 
 import { useState } from "preact/hooks";
 import type { Conversation } from "../conversation.ts";
-import type { Theme } from "../preferences.ts";
+import type { Preferences, Theme } from "../preferences.ts";
 import { hashOf } from "../route.ts";
 import { LANGUAGES, type Words } from "../words/index.ts";
 import { Glyph, Icon } from "./icons.tsx";
+import { kept } from "./kept.ts";
 import { Menu } from "./menu.tsx";
 import type { Actions, Scene } from "./scene.ts";
 import { Tool } from "./turn.tsx";
@@ -39,23 +40,37 @@ export function List({ scene, actions }: Properties) {
           <section key={name}>
             <h2 class="period">{name}</h2>
             <ul>
-              {within.map((conversation) => (
-                <Entry key={conversation.id} conversation={conversation} scene={scene} actions={actions} />
+              {within.map(({ id, title }) => (
+                <Entry
+                  key={id}
+                  id={id}
+                  title={title || words.untitled}
+                  isOpen={scene.open === id}
+                  isBusy={scene.busy.has(id)}
+                  words={words}
+                  actions={actions}
+                />
               ))}
             </ul>
           </section>
         ))}
       </div>
-      <Looks scene={scene} actions={actions} />
+      <Looks words={words} preferences={scene.preferences} actions={actions} />
     </nav>
   );
 }
 
-function Entry({ conversation, scene, actions }: Properties & { conversation: Conversation }) {
+interface EntryProperties {
+  readonly id: string;
+  readonly title: string;
+  readonly isOpen: boolean;
+  readonly isBusy: boolean;
+  readonly words: Words;
+  readonly actions: Actions;
+}
+
+const Entry = kept(({ id, title, isOpen, isBusy, words, actions }: EntryProperties) => {
   const [isNamed, setNamed] = useState(false);
-  const { words } = scene;
-  const { id } = conversation;
-  const title = conversation.title || words.untitled;
   if (isNamed) {
     const done = (name: string) => {
       setNamed(false);
@@ -69,11 +84,11 @@ function Entry({ conversation, scene, actions }: Properties & { conversation: Co
   }
   return (
     <li class="entry">
-      <a href={hashOf({ kind: "conversation", id })} aria-current={scene.open === id ? "page" : undefined}>
+      <a href={hashOf({ kind: "conversation", id })} aria-current={isOpen ? "page" : undefined}>
         <span class="title" dir="auto">
           {title}
         </span>
-        {scene.busy.has(id) && <span class="pulse" title={words.generating} />}
+        {isBusy && <span class="pulse" title={words.generating} />}
       </a>
       <Menu id={`menu-${id}`} label={words.more(title)} icon="more">
         <button type="button" onClick={() => setNamed(true)}>
@@ -91,7 +106,7 @@ function Entry({ conversation, scene, actions }: Properties & { conversation: Co
       </Menu>
     </li>
   );
-}
+});
 
 interface NameProperties {
   readonly label: string;
@@ -124,8 +139,13 @@ function NameBox({ label, name, done }: NameProperties) {
   );
 }
 
-function Looks({ scene, actions }: Properties) {
-  const { words, preferences } = scene;
+interface LooksProperties {
+  readonly words: Words;
+  readonly preferences: Preferences;
+  readonly actions: Actions;
+}
+
+const Looks = kept(({ words, preferences, actions }: LooksProperties) => {
   const themes: readonly Theme[] = ["system", "light", "dark"];
   return (
     <div class="looks">
@@ -157,7 +177,7 @@ function Looks({ scene, actions }: Properties) {
       </select>
     </div>
   );
-}
+});
 
 const DAY = 86_400_000;
 

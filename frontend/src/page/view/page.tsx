@@ -45,7 +45,14 @@ export class Page extends Component<Properties, { isFollowing: boolean }> {
         {/* biome-ignore lint/a11y/noStaticElementInteractions lint/a11y/useKeyWithClickEvents: a click beside the list; its own button closes it too */}
         <div class="scrim" data-open={scene.isListOpen || undefined} onClick={() => actions.list(false)} />
         <div class="main" inert={scene.isListOpen && matchMedia("(width < 56rem)").matches}>
-          <Head scene={scene} actions={actions} openParameters={() => this.#sheet.current?.showModal()} />
+          <Head
+            words={words}
+            title={scene.title}
+            models={scene.models}
+            model={scene.model}
+            actions={actions}
+            openParameters={this.#openParameters}
+          />
           {this.#conversation()}
           <div class="foot">
             {!this.state.isFollowing && scene.turns.length > 0 && (
@@ -70,7 +77,7 @@ export class Page extends Component<Properties, { isFollowing: boolean }> {
             />
           </div>
         </div>
-        <ParameterSheet scene={scene} actions={actions} sheet={this.#sheet} />
+        <ParameterSheet words={words} preferences={scene.preferences} actions={actions} sheet={this.#sheet} />
         <p class="unseen" role="status" aria-live="polite" id="spoken">
           {scene.spoken}
         </p>
@@ -115,6 +122,8 @@ export class Page extends Component<Properties, { isFollowing: boolean }> {
       </main>
     );
   }
+
+  readonly #openParameters = (): void => this.#sheet.current?.showModal();
 
   #toEnd(): void {
     const scroller = this.#scroller.current;

@@ -6,21 +6,29 @@
 
 import { Fragment, type RefObject } from "preact";
 import { useState } from "preact/hooks";
-import { BOUNDS, type NumberName, numberIn, type Parameters, PLAIN } from "../preferences.ts";
+import {
+  BOUNDS,
+  type NumberName,
+  numberIn,
+  type Parameters,
+  PLAIN,
+  type Preferences,
+} from "../preferences.ts";
 import type { Words } from "../words/index.ts";
-import type { Actions, Scene } from "./scene.ts";
+import { kept } from "./kept.ts";
+import type { Actions } from "./scene.ts";
 import { Tool } from "./turn.tsx";
 
 interface Properties {
-  readonly scene: Scene;
+  readonly words: Words;
+  readonly preferences: Preferences;
   readonly actions: Actions;
   readonly sheet: RefObject<HTMLDialogElement | null>;
 }
 
 const NUMBERS: readonly NumberName[] = ["temperature", "top_p", "max_output_tokens", "seed"];
 
-export function ParameterSheet({ scene, actions, sheet }: Properties) {
-  const { words, preferences } = scene;
+export const ParameterSheet = kept(({ words, preferences, actions, sheet }: Properties) => {
   const { parameters } = preferences;
   const [resets, setResets] = useState(0);
   return (
@@ -78,7 +86,7 @@ export function ParameterSheet({ scene, actions, sheet }: Properties) {
       </div>
     </dialog>
   );
-}
+});
 
 interface SwitchProperties {
   readonly name: string;
