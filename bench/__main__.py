@@ -1,12 +1,20 @@
-"""`make bench`: all benchmarks, or those that are named: `python -m bench relay emit engine page`."""
+"""`make bench`: all benchmarks, or those that are named: `python -m bench emit relay path`."""
 
 from __future__ import annotations
 
 import sys
 
-from bench import emit, engine, page, relay
+from bench import emit, engine, page, path, relay, serve, sockets
 
-_ALL = {"emit": emit.run, "relay": relay.run, "engine": engine.run, "page": page.run}
+_ALL = {
+    "emit": emit.run,
+    "relay": relay.run,
+    "path": path.run,
+    "sockets": sockets.run,
+    "engine": engine.run,
+    "serve": serve.run,
+    "page": page.run,
+}
 
 
 def main(names: list[str]) -> int:

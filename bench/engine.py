@@ -38,14 +38,15 @@ def run(cache: Path = Path(".cache/models")) -> None:
     show(f"engine: tokens per second, {_THREADS} threads", "tokens/s", rows)
 
 
-def _prompts(count: int) -> list[str]:
+def prompts(count: int) -> list[str]:
+    """Return questions of about the same length."""
     return [
         f"Write {n + 2} short sentences about the sea, the wind and the number {n}." for n in range(count)
     ]
 
 
 def _rate(engine: TransformersEngine) -> float:
-    for n, prompt in enumerate(_prompts(_AT_ONCE)):
+    for n, prompt in enumerate(prompts(_AT_ONCE)):
         sampling = Sampling(max_tokens=_TOKENS, seed=1, temperature=0)
         engine.prepare(Order(f"r{n}", (Message("user", prompt),), sampling))()
     tokens, ended, began = 0, 0, time.perf_counter()
@@ -71,7 +72,7 @@ class _Sequential:
     def rate(self, count: int = 3) -> float:
         """Return tokens per second over some prompts."""
         tokens, began = 0, time.perf_counter()
-        for prompt in _prompts(count):
+        for prompt in prompts(count):
             ids = self._tokenizer.apply_chat_template(
                 [{"role": "user", "content": prompt}],
                 add_generation_prompt=True,

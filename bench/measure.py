@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -48,6 +49,13 @@ def running(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> It
 def python(module: str, environ: Mapping[str, str]) -> contextlib.AbstractContextManager[int]:
     """Run one of our modules as a process."""
     return running([sys.executable, "-m", module], environ)
+
+
+def free_port() -> int:
+    """Return a port on loopback that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 class Cpu:

@@ -1,4 +1,4 @@
-"""What a gateway's processor spends on one token, ours beside the naive one, on the same tokens.
+"""What a gateway's processor spends on one token, ours beside the naive one and beside the least there is.
 
 A worker with the echo engine streams to N sockets at a fixed pace; the CPU of the gateway process is
 divided by the tokens its sockets were sent.
@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from bench.measure import Cpu, Row, python, show, valkey
+from bench.measure import Cpu, Row, free_port, python, show, valkey
 from shared.log import new_response_id
 from shared.request import Message, Request, Sampling
 from shared.store.gateway import RedisGatewayStore
@@ -23,18 +22,22 @@ _RATE = 50
 _SECONDS = 4.0
 _ROUNDS = 3
 _PRINCIPAL = "dev"
+_MODULES = {
+    "tokenwire": "gateway",
+    "floor: the bare kernel and event loop": "bench.floor_gateway",
+    "naive: a Pub/Sub connection and JSON a socket": "bench.naive_gateway",
+}
 
 
 def run(sockets: int = 100) -> None:
     """Measure and print."""
-    ports = {"tokenwire": _free_port(), "naive: a Pub/Sub connection and JSON a socket": _free_port()}
-    modules = dict(zip(ports, ("gateway", "bench.naive_gateway"), strict=True))
-    figures: dict[str, list[float]] = {name: [] for name in ports}
+    figures: dict[str, list[float]] = {name: [] for name in _MODULES}
     with valkey() as (url, _), _worker(url, sockets):
         for _ in range(_ROUNDS):
-            for name, port in ports.items():
-                environ = {"REDIS_URL": url, "PORT": str(port), "PROBE_PORT": "0"}
-                with python(modules[name], environ) as pid:
+            for name, module in _MODULES.items():
+                port = free_port()
+                environ = {"REDIS_URL": url, "PORT": str(port), "PROBE_PORT": "0", "DRAIN_SECONDS": "0"}
+                with python(module, environ) as pid:
                     figures[name].append(asyncio.run(_round(url, port, pid, sockets)))
     rows = [Row(name, each) for name, each in figures.items()]
     show(f"relay: CPU of the gateway per token, {sockets} sockets at {_RATE} tokens/s", "us", rows)
@@ -48,8 +51,9 @@ def _worker(url: str, slots: int) -> contextlib.AbstractContextManager[int]:
             "ENGINE": "echo",
             "ECHO_RATE": str(_RATE),
             "SLOTS": str(slots),
+            "RESERVE_SLOTS": "0",
             "PROBE_PORT": "0",
-            "LOG_BYTES": str(1 << 30),
+            "LOG_BYTES": str(10**9),
         },
     )
 
@@ -64,6 +68,8 @@ async def _round(url: str, port: int, pid: int, sockets: int) -> float:
         for _ in range(sockets):
             response_id = await _submitted(store, stack)
             connections.append(await stack.enter_async_context(_connected(port, response_id)))
+        async with asyncio.timeout(60):
+            await asyncio.gather(*map(_streams, connections))
         counts = [0] * sockets
         readers = [asyncio.create_task(_count(each, n, counts)) for n, each in enumerate(connections)]
         stack.callback(lambda: [reader.cancel() for reader in readers])
@@ -72,6 +78,13 @@ async def _round(url: str, port: int, pid: int, sockets: int) -> float:
         await asyncio.sleep(_SECONDS)
         [seconds], tokens = cpu.spent(), sum(counts) - before
         return 1e6 * seconds / tokens
+
+
+async def _streams(connection: ClientConnection) -> None:
+    """Read up to the first delta."""
+    async for message in connection:
+        if "output_text.delta" in str(message):
+            return
 
 
 async def _submitted(store: RedisGatewayStore, stack: contextlib.AsyncExitStack) -> str:
@@ -107,9 +120,3 @@ async def _connected(port: int, response_id: str) -> AsyncIterator[ClientConnect
 async def _count(connection: ClientConnection, n: int, counts: list[int]) -> None:
     async for _ in connection:
         counts[n] += 1
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -54,4 +54,7 @@ def test_the_server_answers_for_the_length_of_the_block():
 
 def test_an_unknown_benchmark_is_said_in_a_sentence(capsys: pytest.CaptureFixture[str]):
     assert main(["speed"]) == 2
-    assert "There is no benchmark 'speed'; there are emit, relay, engine, page." in capsys.readouterr().err
+    assert (
+        "There is no benchmark 'speed'; there are emit, relay, path, sockets, engine, serve, page."
+        in capsys.readouterr().err
+    )
