@@ -113,8 +113,10 @@ async def _connected(port: int, response_id: str) -> AsyncIterator[ClientConnect
             await asyncio.sleep(0.05)
         else:
             break
-    async with connection:
+    try:
         yield connection
+    finally:
+        connection.transport.abort()  # a farewell to each would take longer than the round
 
 
 async def _count(connection: ClientConnection, n: int, counts: list[int]) -> None:
