@@ -362,3 +362,16 @@ async def test_code_and_answers_are_copied_as_they_were_written(link, open_page)
     await page.get_by_role("button", name="Copy answer").click()
     await expect(page.locator(".notice")).to_contain_text("Copied")
     assert await page.evaluate("() => navigator.clipboard.readText()") == (await kept(page))[-1]["text"]
+
+
+async def test_colours_that_could_not_be_had_come_with_the_next_code(link, open_page):
+    page = await open_page(link.url)
+    await page.route("**/highlight-*.js", lambda route: route.abort())
+    async with page.expect_event("requestfailed", lambda request: "/highlight-" in request.url):
+        await ask(page, "```python\nreturn 1\n```\n\n")
+    await until_ended(page)
+    assert await page.locator(".hljs-keyword").count() == 0
+    await page.unroute("**/highlight-*.js")
+    await ask(page, "```python\nreturn 2\n```\n\n")
+    await expect(page.locator(".hljs-keyword").first).to_be_visible()
+    await expect(page.locator(".turn").first.locator(".hljs-keyword").first).to_be_visible()

@@ -3,66 +3,73 @@
 import { h, options, render } from "preact";
 import { newKey, responsesUrl } from "../client/index.ts";
 import { Access } from "./access.ts";
-import { copy, download } from "./clipboard.ts";
+import { copy } from "./clipboard.ts";
+import { Colours } from "./colours.ts";
 import { ask, begun, branch, type Conversation, renew, show, type Turn } from "./conversation.ts";
-import { jsonFile, markdownFile } from "./exporting.ts";
+import { Keeper } from "./keeping.ts";
 import { Lines } from "./lines.ts";
-import type { Highlight } from "./markdown/ink.ts";
+import { Models } from "./models.ts";
+import { Notices } from "./notices.ts";
 import { Painter } from "./painter.ts";
 import { PieceReader } from "./pieces.ts";
+import { Place } from "./place.ts";
 import { asked, chosenModel, languageOf, load, type Preferences, save, tuned } from "./preferences.ts";
 import { Reporter } from "./reporting.ts";
 import { hashOf, type Route, routeOf } from "./route.ts";
 import { sceneOf, watchKey } from "./scening.ts";
-import { modelNames, reportTimes, waitingOf } from "./server.ts";
+import { type Get, reportTimes } from "./server.ts";
 import { Shelf, storeOf } from "./shelf.ts";
 import type { Stream } from "./stream.ts";
+import { label } from "./view/label.ts";
 import { Page } from "./view/page.tsx";
-import type { Actions, Notice } from "./view/scene.ts";
+import type { Actions } from "./view/scene.ts";
 import { isComposed } from "./view/typing.ts";
 import { LANGUAGES, type Words } from "./words/index.ts";
-
-/** How often a waiting response's place and models that are not there are asked for, and how long a notice stands. */
-const PLACE_MS = 2_000;
-const MODELS_MS = 3_000;
-const NOTICE_MS = 8_000;
 
 export class App {
   readonly #root: Element;
   readonly #store = storeOf("localStorage");
   readonly #shelf = new Shelf(this.#store);
   readonly #painter = new Painter(() => this.#paint());
-  readonly #access = new Access(
-    storeOf("sessionStorage"),
-    (path, options) => fetch(path, options),
-    () => this.#painter.request(),
-  );
+  readonly #repaint = (): void => this.#painter.request();
+  readonly #access = new Access(storeOf("sessionStorage"), (path, how) => fetch(path, how), this.#repaint);
+  readonly #get: Get = (path) => this.#access.get(path);
+  readonly #socket = { url: responsesUrl(location), ticket: () => this.#access.ticket() };
   readonly #reporter = new Reporter({
-    send: (report) => reportTimes(report, (path, options) => this.#access.get(String(path), options)),
+    send: (report) => reportTimes(report, (path, how) => this.#access.get(String(path), how)),
     later: (flush, ms) => void setTimeout(flush, ms),
   });
   readonly #lines = new Lines({
-    url: responsesUrl(location),
-    ticket: () => this.#access.ticket(),
+    ...this.#socket,
     onChange: (key, stream) => this.#changed(key, stream),
     onSample: (sample) => this.#reporter.add(sample),
   });
-  readonly #reader = new PieceReader({
-    url: responsesUrl(location),
-    ticket: () => this.#access.ticket(),
-    onChange: () => this.#painter.request(),
+  readonly #reader = new PieceReader({ ...this.#socket, onChange: this.#repaint });
+  readonly #models = new Models({
+    get: this.#get,
+    isWorthAsking: () => this.#access.asking === "nothing",
+    onChange: this.#repaint,
+  });
+  readonly #place = new Place({
+    get: this.#get,
+    open: () => this.#lines.get(this.#key),
+    onChange: this.#repaint,
+  });
+  readonly #notices = new Notices(this.#repaint);
+  readonly #colours = new Colours(() => import("./markdown/highlight.ts"), this.#repaint);
+  readonly #keeper = new Keeper({
+    shelf: this.#shelf,
+    lines: this.#lines,
+    notices: this.#notices,
+    words: () => this.#words,
+    isOpen: (id) => this.#key === id,
+    put: (conversation) => this.#put(conversation),
+    visit: (route) => this.#visit(route),
   });
   readonly #actions: Actions = this.#make();
   #preferences: Preferences = load(this.#store);
   #route: Route = routeOf(location.hash);
-  #models: readonly string[] = [];
-  #notice: Notice | undefined;
   #isListOpen = false;
-  #highlight: Highlight | undefined;
-  #isLoadingColours = false;
-  #noticeTimer: ReturnType<typeof setTimeout> | undefined;
-  #placeTimer: ReturnType<typeof setTimeout> | undefined;
-  #meetTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(root: Element) {
     this.#root = root;
@@ -82,7 +89,7 @@ export class App {
     this.#go(this.#route);
     this.#paint();
     document.getElementById("prompt")?.focus();
-    void this.#meet();
+    void this.#models.meet();
   }
 
   get #words(): Words {
@@ -98,17 +105,8 @@ export class App {
     return this.#route.kind === "watch" ? watchKey(this.#route.responseId) : this.#open?.id;
   }
 
-  /** Learn the models' names; as long as there are none, try again. */
-  async #meet(): Promise<void> {
-    this.#models = await modelNames((path) => this.#access.get(path));
-    clearTimeout(this.#meetTimer);
-    if (this.#models.length === 0 && this.#access.asking === "nothing")
-      this.#meetTimer = setTimeout(() => void this.#meet(), MODELS_MS);
-    this.#painter.request();
-  }
-
   #attendAll(): void {
-    const chosen = asked(this.#preferences, this.#models);
+    const chosen = asked(this.#preferences, this.#models.names);
     for (const conversation of this.#shelf.all()) this.#lines.attend(conversation, chosen);
   }
 
@@ -133,7 +131,7 @@ export class App {
     this.#isListOpen = false;
     if (route.kind === "watch") this.#watch(route.responseId);
     this.#painter.request();
-    this.#askPlace();
+    this.#place.ask();
   }
 
   #watch(responseId: string): void {
@@ -152,7 +150,7 @@ export class App {
     const scene = sceneOf({
       words: this.#words,
       preferences: this.#preferences,
-      models: this.#models,
+      models: this.#models.names,
       now: Date.now(),
       conversations: this.#shelf.all(),
       conversation: this.#open,
@@ -160,9 +158,9 @@ export class App {
       busy: this.#lines.busy(),
       isWatching: this.#route.kind === "watch",
       again: (turn) => this.#reader.of(turn),
-      notice: this.#notice,
+      notice: this.#notices.current,
       isListOpen: this.#isListOpen,
-      highlight: this.#highlight,
+      highlight: this.#colours.highlight,
       asking: this.#access.asking,
     });
     label(`${scene.title} · Tokenwire`, scene.words.tag, this.#preferences.theme);
@@ -183,7 +181,7 @@ export class App {
     const { turn } = stream;
     const conversation = this.#shelf.get(key);
     if (turn !== undefined && conversation !== undefined) this.#follow(conversation, turn);
-    if (stream.state.answer?.phase === "queued") this.#askPlace();
+    if (stream.state.answer?.phase === "queued") this.#place.ask();
     this.#painter.request();
   }
 
@@ -200,20 +198,16 @@ export class App {
 
   #put(conversation: Conversation): void {
     this.#shelf.put(conversation);
-    if (this.#shelf.isFull) this.#say({ text: this.#words.full });
+    if (this.#shelf.isFull) this.#notices.say({ text: this.#words.full });
     this.#painter.request();
   }
 
   #putAway(): void {
-    this.#keepAll();
-    this.#reporter.flush();
-  }
-
-  #keepAll(): void {
     for (const id of this.#lines.busy()) {
       const conversation = this.#shelf.get(id);
       if (conversation !== undefined) this.#shelf.put(conversation);
     }
+    this.#reporter.flush();
   }
 
   #heard(key: string | null, value: string | null): void {
@@ -223,33 +217,16 @@ export class App {
     this.#painter.request();
   }
 
-  /** Ask for the place in the queue as long as the answer that is open waits. */
-  #askPlace(): void {
-    clearTimeout(this.#placeTimer);
-    const answer = this.#lines.get(this.#key)?.state.answer;
-    if (answer?.phase !== "queued" || answer.id === undefined) return;
-    this.#placeTimer = setTimeout(() => this.#askPlace(), PLACE_MS);
-    void this.#learnPlace(answer.id);
-  }
-
-  async #learnPlace(responseId: string): Promise<void> {
-    const waiting = await waitingOf(responseId, (path) => this.#access.get(path));
-    const stream = this.#lines.get(this.#key);
-    if (stream?.state.answer?.id !== responseId) return;
-    stream.waiting = waiting;
-    this.#painter.request();
-  }
-
   // ---- what the user does
 
   #make(): Actions {
     return {
-      send: (prompt) => this.#send(prompt),
+      send: (prompt) => this.#askAt(this.#open?.leaf ?? null, prompt),
       stop: () => this.#lines.get(this.#key)?.stop(),
       fresh: () => this.#fresh(),
-      rename: (id, title) => this.#rename(id, title),
-      remove: (id) => this.#remove(id),
-      save: (id, as) => this.#save(id, as),
+      rename: (id, title) => this.#keeper.rename(id, title),
+      remove: (id) => this.#keeper.remove(id),
+      save: (id, as) => this.#keeper.save(id, as),
       again: (turn) => this.#askAt(turn.parent, turn.prompt),
       edit: (turn, prompt) => this.#askAt(turn.parent, prompt),
       show: (id) => this.#open !== undefined && this.#put(show(this.#open, id)),
@@ -258,9 +235,9 @@ export class App {
       prefer: (change) => this.#prefer(change),
       tune: (change) => this.#prefer({ parameters: tuned(this.#preferences, change) }),
       list: (isOpen) => this.#list(isOpen),
-      dismiss: () => this.#say(undefined),
+      dismiss: () => this.#notices.dismiss(),
       useKey: (key) => this.#useKey(key),
-      needColours: () => void this.#loadColours(),
+      needColours: () => void this.#colours.need(),
     };
   }
 
@@ -271,21 +248,17 @@ export class App {
     else if (this.#route.kind !== "watch") this.#lines.get(this.#key)?.stop();
   }
 
-  #send(prompt: string): void {
-    this.#askAt(this.#open?.leaf ?? null, prompt);
-  }
-
   #askAt(parent: string | null, prompt: string): void {
     const from = this.#open ?? begun(newKey().slice(0, 16), Date.now());
     if (this.#lines.isBusy(from.id)) return;
-    const model = chosenModel(this.#preferences, this.#models) ?? this.#models[0];
+    const model = chosenModel(this.#preferences, this.#models.names) ?? this.#models.names[0];
     const id = newKey();
     const question = { id, parent, prompt, ...(model === undefined ? {} : { model }) };
     const conversation = ask(from, question, Date.now());
     this.#put(conversation);
     if (this.#open === undefined) this.#visit({ kind: "conversation", id: from.id });
     const turn = conversation.turns.find((each) => each.id === id);
-    if (turn !== undefined) this.#lines.ask(conversation, turn, asked(this.#preferences, this.#models));
+    if (turn !== undefined) this.#lines.ask(conversation, turn, asked(this.#preferences, this.#models.names));
     this.#painter.request();
   }
 
@@ -294,37 +267,8 @@ export class App {
     document.getElementById("prompt")?.focus();
   }
 
-  #rename(id: string, title: string): void {
-    const conversation = this.#shelf.get(id);
-    const name = title.trim();
-    if (conversation !== undefined && name !== "" && name !== conversation.title)
-      this.#put({ ...conversation, title: name, named: true });
-  }
-
-  #remove(id: string): void {
-    const conversation = this.#shelf.get(id);
-    if (conversation === undefined) return;
-    const wasOpen = this.#key === id;
-    this.#lines.get(id)?.stop();
-    this.#shelf.remove(id);
-    if (wasOpen) this.#visit({ kind: "new" });
-    const undo = () => {
-      this.#put(conversation);
-      this.#say(undefined);
-      if (wasOpen) this.#visit({ kind: "conversation", id });
-      this.#lines.attend(conversation);
-    };
-    this.#say({ text: this.#words.removed(conversation.title || this.#words.untitled), undo });
-  }
-
-  #save(id: string, as: "markdown" | "json"): void {
-    const conversation = this.#shelf.get(id);
-    if (conversation !== undefined)
-      download(as === "json" ? jsonFile(conversation) : markdownFile(conversation));
-  }
-
   async #copy(text: string, done: string): Promise<void> {
-    this.#say({ text: (await copy(text)) ? done : this.#words.notCopied });
+    this.#notices.say({ text: (await copy(text)) ? done : this.#words.notCopied });
   }
 
   #share(responseId: string | undefined): void {
@@ -342,34 +286,11 @@ export class App {
   /** Come back with a key: learn the models, and try what was refused again. */
   #useKey(key: string): void {
     this.#access.use(key);
-    void this.#meet();
+    void this.#models.meet();
   }
 
   #list(isOpen: boolean): void {
     this.#isListOpen = isOpen;
     this.#painter.request();
   }
-
-  #say(notice: Notice | undefined): void {
-    this.#notice = notice;
-    clearTimeout(this.#noticeTimer);
-    if (notice !== undefined) this.#noticeTimer = setTimeout(() => this.#say(undefined), NOTICE_MS);
-    this.#painter.request();
-  }
-
-  async #loadColours(): Promise<void> {
-    if (this.#isLoadingColours) return;
-    this.#isLoadingColours = true;
-    const { highlight } = await import("./markdown/highlight.ts");
-    this.#highlight = highlight;
-    this.#painter.request();
-  }
-}
-
-/** Say on the root what page this is.  A language set again, even the same, makes the browser style all anew. */
-function label(title: string, language: string, theme: string): void {
-  const root = document.documentElement;
-  if (document.title !== title) document.title = title;
-  if (root.lang !== language) root.lang = language;
-  if (root.dataset.theme !== theme) root.dataset.theme = theme;
 }

@@ -18,6 +18,8 @@ interface TextProperties {
 export class AnswerText extends Component<TextProperties> {
   readonly #box = createRef<HTMLDivElement>();
   #ink: Ink | undefined;
+  /** Of code, when colours were last asked for. */
+  #blocks = 0;
 
   override componentDidMount(): void {
     this.#box.current?.addEventListener("click", (event) => this.#clicked(event));
@@ -37,13 +39,20 @@ export class AnswerText extends Component<TextProperties> {
   #write(): void {
     const box = this.#box.current;
     if (box === null) return;
-    const { text, isLive, words, needColours } = this.props;
+    const { text, isLive, words } = this.props;
     if (this.#ink === undefined) {
       box.replaceChildren();
       this.#ink = new Ink(box, words.copy, () => this.props.highlight);
     }
     this.#ink.write(text, !isLive);
-    if (this.props.highlight === undefined && box.querySelector("pre") !== null) needColours();
+    if (this.props.highlight === undefined) this.#seekColours(box);
+  }
+
+  /** Every block of code is one more reason, for those that came before may have failed. */
+  #seekColours(box: Element): void {
+    const blocks = box.querySelectorAll("pre").length;
+    if (blocks > this.#blocks) this.props.needColours();
+    this.#blocks = blocks;
   }
 
   #clicked({ target }: Event): void {
