@@ -44,7 +44,7 @@ export class Page extends Component<Properties, { isFollowing: boolean }> {
         <List scene={scene} actions={actions} />
         {/* biome-ignore lint/a11y/noStaticElementInteractions lint/a11y/useKeyWithClickEvents: a click beside the list; its own button closes it too */}
         <div class="scrim" data-open={scene.isListOpen || undefined} onClick={() => actions.list(false)} />
-        <div class="main" inert={scene.isListOpen && matchMedia("(width < 56rem)").matches}>
+        <main class="main" inert={scene.isListOpen && matchMedia("(width < 56rem)").matches}>
           <Head
             words={words}
             title={scene.title}
@@ -76,7 +76,7 @@ export class Page extends Component<Properties, { isFollowing: boolean }> {
               stop={actions.stop}
             />
           </div>
-        </div>
+        </main>
         <ParameterSheet words={words} preferences={scene.preferences} actions={actions} sheet={this.#sheet} />
         <p class="unseen" role="status" aria-live="polite" id="spoken">
           {scene.spoken}
@@ -91,8 +91,9 @@ export class Page extends Component<Properties, { isFollowing: boolean }> {
     const { scene, actions } = this.props;
     const { words } = scene;
     return (
-      <main
+      <section
         class="scroller"
+        aria-label={scene.title}
         id="scroller"
         // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
         tabIndex={0}
@@ -119,7 +120,7 @@ export class Page extends Component<Properties, { isFollowing: boolean }> {
             />
           ))}
         </ol>
-      </main>
+      </section>
     );
   }
 

@@ -48,7 +48,10 @@ function Question(properties: Properties) {
   const { turn, words, isReadOnly, isBusy, actions } = properties;
   if (isEdited) return <Editor {...properties} close={() => setEdited(false)} />;
   return (
-    <section class="asked" aria-label={words.you}>
+    <article class="asked" aria-labelledby={`you-${turn.id}`}>
+      <h2 class="said-by" id={`you-${turn.id}`}>
+        {words.you}
+      </h2>
       <div class="prompt" dir="auto" tabIndex={isLong(turn.prompt) ? 0 : undefined}>
         {turn.prompt}
       </div>
@@ -56,7 +59,7 @@ function Question(properties: Properties) {
         <Tool icon="copy" label={words.copyMessage} act={() => actions.copy(turn.prompt)} />
         {!isReadOnly && <Tool icon="edit" label={words.edit} isOff={isBusy} act={() => setEdited(true)} />}
       </div>
-    </section>
+    </article>
   );
 }
 
@@ -106,7 +109,10 @@ function Reply(properties: Properties) {
   const { turn, words, isLive, pieces, count, piecesLost, highlight, actions } = properties;
   const wrong = note(words, turn.outcome);
   return (
-    <section class="reply" aria-label={words.answer} aria-busy={isLive}>
+    <article class="reply" aria-labelledby={`answer-${turn.id}`} aria-busy={isLive}>
+      <h2 class="said-by" id={`answer-${turn.id}`}>
+        {words.answer}
+      </h2>
       {pieces !== undefined ? (
         <>
           <AnswerPieces pieces={pieces} count={count} words={words} />
@@ -129,7 +135,7 @@ function Reply(properties: Properties) {
         </p>
       )}
       <SmallPrint {...properties} />
-    </section>
+    </article>
   );
 }
 
