@@ -146,6 +146,24 @@ async def test_everything_can_be_done_by_keyboard(link, open_page):
     assert await focused(page) == "Parameters"
 
 
+async def test_what_a_fact_means_is_there_without_a_mouse(link, open_page, artifacts):
+    page = await open_page(link.url, viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+    await ask(page, "count me")
+    await until_ended(page)
+    used = page.locator(".facts li", has_text="120 tokens")
+    assert await used.inner_text() == "120 tokens"
+    await used.locator("summary").tap()
+    await expect(used.locator(".hint")).to_have_text(re.compile(r"^\d+ in, 120 out$"))
+    await expect(used.locator(".hint")).to_be_in_viewport()
+    await page.screenshot(path=artifacts / "phone-usage.png")
+    assert await faults(page) == []
+    await page.keyboard.press("Enter")
+    await expect(used.locator(".hint")).to_be_hidden()
+    await tab_to(page, "^TTFT", "Shift+Tab")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".hint").first).to_have_text("Time to the first token, from asking to seeing")
+
+
 async def until_words_of(page: Page, text: str) -> None:
     await expect(answer(page)).to_contain_text(text, timeout=30_000)
 

@@ -58,6 +58,8 @@ export interface Usage {
   readonly input_tokens: number;
   readonly output_tokens: number;
   readonly total_tokens: number;
+  /** `cached_tokens` are those of the input that did not have to be computed. */
+  readonly input_tokens_details?: { readonly cached_tokens: number };
 }
 
 export interface OutputText {

@@ -1,6 +1,6 @@
 /** What the page says of an answer: the state line, and the small print under it. */
 
-import type { Answer, Outcome, State } from "../client/index.ts";
+import type { Answer, Outcome, State, Usage } from "../client/index.ts";
 import type { Turn } from "./conversation.ts";
 import { quantile, rate } from "./measure.ts";
 import type { Words } from "./words/index.ts";
@@ -134,11 +134,15 @@ export function facts(words: Words, turn: Turn): Fact[] {
       : [
           {
             text: words.tokens(tokens),
-            ...(usage ? { hint: words.usage(usage.input_tokens, usage.output_tokens) } : {}),
+            ...(usage ? { hint: used(words, usage) } : {}),
           },
         ]),
     ...(resumes === 0 ? [] : [{ text: words.reconnected(resumes), hint: words.nothingLost }]),
   ];
+}
+
+function used(words: Words, { input_tokens, output_tokens, input_tokens_details }: Usage): string {
+  return words.usage(input_tokens, output_tokens, input_tokens_details?.cached_tokens ?? 0);
 }
 
 /** Say how even the pieces came; empty if too few did. */

@@ -165,6 +165,19 @@ describe("the small print", () => {
     ]);
   });
 
+  test("usage says how much of the input was cached, if any was", () => {
+    const hints = (cached_tokens: number) => {
+      const usage = { input_tokens: 5, output_tokens: 2, total_tokens: 7 };
+      const outcome: Outcome = {
+        status: "completed",
+        usage: { ...usage, input_tokens_details: { cached_tokens } },
+      };
+      return facts(en, { ...turn, tokens: 2, outcome }).map(({ hint }) => hint);
+    };
+    expect(hints(4)).toEqual(["5 in (4 cached), 2 out"]);
+    expect(hints(0)).toEqual(["5 in, 2 out"]);
+  });
+
   test("says that it was stopped", () => {
     expect(texts({ ...turn, tokens: 1, outcome: { status: "cancelled" } })).toEqual(["Stopped", "1 token"]);
   });

@@ -4,7 +4,7 @@ import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Turn } from "../conversation.ts";
 import type { Highlight } from "../markdown/ink.ts";
 import type { Piece } from "../pieces.ts";
-import { evenness, facts, note } from "../telling.ts";
+import { evenness, type Fact, facts, note } from "../telling.ts";
 import type { Words } from "../words/index.ts";
 import { AnswerPieces, AnswerText } from "./answer.tsx";
 import { Gaps } from "./gaps.tsx";
@@ -161,9 +161,7 @@ function SmallPrint(properties: Properties) {
     <div class="small">
       <ul class="facts">
         {facts(words, turn).map(({ text, hint }) => (
-          <li key={text} title={hint}>
-            {text}
-          </li>
+          <li key={text}>{hint === undefined ? text : <Hinted text={text} hint={hint} />}</li>
         ))}
       </ul>
       <Gaps gaps={gaps} label={`${words.gaps}. ${evenness(words, gaps)}`} />
@@ -179,6 +177,16 @@ function SmallPrint(properties: Properties) {
       )}
       <ReplyTools {...properties} />
     </div>
+  );
+}
+
+/** What a fact means or is made of: a tooltip would be for those with a mouse alone. */
+function Hinted({ text, hint }: Required<Fact>) {
+  return (
+    <details>
+      <summary>{text}</summary>
+      <span class="hint">{hint}</span>
+    </details>
   );
 }
 

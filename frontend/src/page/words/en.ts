@@ -128,7 +128,8 @@ export const en = {
   ttftHint: "Time to the first token, from asking to seeing",
   perSecond: "tokens/s",
   tokens: (count: number) => (count === 1 ? "1 token" : `${count} tokens`),
-  usage: (input: number, output: number) => `${input} in, ${output} out`,
+  usage: (input: number, output: number, cached: number) =>
+    `${input} in${cached === 0 ? "" : ` (${cached} cached)`}, ${output} out`,
   gaps: "Time between pieces",
   gapsHint: (p50: string, p99: string) => `Half the pieces came within ${p50}, 99 of 100 within ${p99}`,
   likely: (percent: string) => `${percent} %`,

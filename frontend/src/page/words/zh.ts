@@ -122,7 +122,8 @@ export const zh: Words = {
   ttftHint: "从提问到看见第一个词元的时间",
   perSecond: "词元/秒",
   tokens: (count) => `${count} 个词元`,
-  usage: (input, output) => `输入 ${input}，输出 ${output}`,
+  usage: (input, output, cached) =>
+    `输入 ${input}${cached === 0 ? "" : `（缓存 ${cached}）`}，输出 ${output}`,
   gaps: "片段间隔",
   gapsHint: (p50, p99) => `一半的片段在 ${p50} 内到达，99% 在 ${p99} 内到达`,
   likely: (percent) => `${percent}%`,
