@@ -50,6 +50,8 @@ class World {
   /** Position in the log of the one open socket, if any. */
   #reading: { link: number; at: number } | undefined;
   #connecting: number | undefined;
+  /** A socket on which a create was asked was silent until it was replaced. */
+  #wasSilent = false;
 
   constructor(pieces: readonly string[], script: readonly Fault[]) {
     this.log = logOf(pieces);
@@ -65,14 +67,22 @@ class World {
   }
 
   #turn(): void {
-    const fault = this.#script.shift() ?? { kind: "deliver" };
+    const fault = this.#bearable(this.#script.shift() ?? { kind: "deliver" });
     if (fault.kind === "online" || fault.kind === "stop") this.#tell({ type: fault.kind });
     else if (this.#connecting !== undefined) this.#handshake(fault, this.#connecting);
     else if (this.#reading !== undefined) this.#deliver(fault, this.#reading);
     else this.#sleep();
   }
 
+  /** Before anything was answered one silence is trouble; a minute of them is a server that is given up on. */
+  #bearable(fault: Fault): Fault {
+    const isUnanswered = this.state.answer?.id === undefined;
+    const isSilence = fault.kind === "hush" || fault.kind === "lose";
+    return isUnanswered && isSilence && this.#wasSilent ? { kind: "deliver" } : fault;
+  }
+
   #sleep(): void {
+    if (this.state.link.kind === "open" && this.state.answer?.id === undefined) this.#wasSilent = true;
     const due = wakeAt(this.state);
     if (due === undefined) throw new Error("in flight, and nothing to wait for");
     this.#now = Math.max(this.#now, due);
