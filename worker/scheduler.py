@@ -61,7 +61,8 @@ class Scheduler:
     Every running sequence advances in every step.  One that lacks a single token (it decodes) always gets
     it; the rest of the budget is shared evenly among prompts, so a short one is not kept behind a long one;
     while anybody decodes, all prompts together get ``prefill_share`` tokens, so a long one does not hold up
-    the answers being read.
+    the answers being read.  Where more wait for their first token than read on, they get it as many times: of a
+    crowd that comes at once the first to decode would keep all others waiting.
     """
 
     def __init__(self, slots: int, budget: int, prefill_share: int) -> None:
@@ -134,13 +135,19 @@ class Scheduler:
         slots = sorted(self._running)
         prompts = [slot for slot in slots if self._running[slot].missing > 1]
         decoding = len(slots) - len(prompts)
-        room = min(self._budget - decoding, self._prefill_share) if decoding else self._budget
+        room = self._room(len(prompts), decoding)
         counts = dict(
             zip(prompts, fair_shares([self._running[slot].missing for slot in prompts], room), strict=True)
         )
         for slot in slots:
             sequence = self._running[slot]
             yield Work(sequence, slot, sequence.computed, counts.get(slot, 1))
+
+    def _room(self, prompts: int, decoding: int) -> int:
+        """Return how many tokens of prompts the step may compute."""
+        if not decoding:
+            return self._budget
+        return min(self._budget - decoding, self._prefill_share * max(1, prompts // decoding))
 
     def _advance(self, work: Work, result: StepResult) -> list[Event]:
         sequence = work.sequence

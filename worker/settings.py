@@ -59,7 +59,10 @@ class WorkerSettings:
     )
     step_tokens: int = setting("STEP_TOKENS", 512, "Tokens computed in one step at most.", minimum=1)
     prefill_share: int = setting(
-        "PREFILL_SHARE", 64, "Of them, tokens of prompts while anybody decodes.", minimum=1
+        "PREFILL_SHARE",
+        64,
+        "Of them, tokens of prompts while anybody decodes; twice that while twice as many wait as decode, and so on.",
+        minimum=1,
     )
     threads: int = setting(
         "THREADS", 0, "Threads of torch on a CPU; 0 leaves torch's choice.", minimum=0, maximum=1024

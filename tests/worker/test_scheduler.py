@@ -76,6 +76,25 @@ def test_a_long_prompt_takes_only_its_share_while_others_decode():
     assert [counts(step(scheduler)[0]) for _ in range(3)] == [{"short": 1, "long": 8}] * 3
 
 
+def test_a_crowd_is_not_kept_waiting_by_the_first_of_it_that_decodes():
+    scheduler = Scheduler(4, 100, 8)
+    scheduler.add(make("first", prompt=3, max_tokens=50))
+    step(scheduler)
+    for name in "abc":
+        scheduler.add(make(name, prompt=60))
+    assert counts(step(scheduler)[0]) == {"first": 1, "a": 8, "b": 8, "c": 8}
+
+
+def test_as_many_as_decode_get_one_share_together():
+    scheduler = Scheduler(4, 100, 8)
+    for name in "ab":
+        scheduler.add(make(name, prompt=3, max_tokens=50))
+    step(scheduler)
+    for name in "cd":
+        scheduler.add(make(name, prompt=60))
+    assert counts(step(scheduler)[0]) == {"a": 1, "b": 1, "c": 4, "d": 4}
+
+
 def test_a_short_prompt_is_not_kept_behind_a_long_one():
     scheduler = Scheduler(2, 20, 8)
     scheduler.add(make("long", prompt=500))
@@ -245,8 +264,10 @@ class Engine(RuleBasedStateMachine):
         assert plan.tokens <= self.budget
         assert len(plan.work) == min(self.slots, len(self.open()))  # no slot idle while anybody waits
         assert all(1 <= work.count <= work.sequence.missing for work in plan.work)  # nobody stands still
-        if any(work.sequence.missing == 1 for work in plan.work):
-            assert sum(work.count for work in plan.work if work.sequence.missing > 1) <= self.share
+        prompts = [work.count for work in plan.work if work.sequence.missing > 1]
+        decoding = len(plan.work) - len(prompts)
+        if decoding:
+            assert sum(prompts) <= self.share * max(1, len(prompts) // decoding)
 
     def _hear(self, events):
         for event in events:
