@@ -254,7 +254,7 @@ def test_a_step_that_does_not_fit_into_memory_is_taken_in_parts_and_nobody_fails
     alone = run(engine, *wanted)
     memory = Memory(engine, fits)
     heard = run(engine, *wanted)
-    assert memory.seen == fits
+    assert fits / 2 < memory.seen <= fits  # by halves, so more than half of what fits is used
     for one in wanted:
         assert heard.answer(one.response_id) == alone.answer(one.response_id)
         assert len(heard.pieces(one.response_id)) == len(alone.pieces(one.response_id))
