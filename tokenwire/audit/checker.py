@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from shared.log import PROLOGUE, STATUS_OF, Entry, Kind, Reason, Status, unescape
 from tokenwire.audit.asks import Doing
 from tokenwire.audit.findings import Promise, Rules, Violation
-from tokenwire.audit.history import History, told_lost
+from tokenwire.audit.history import History, saw_lost_ending, told_lost
 from tokenwire.audit.transcript import DELTA, PROLOGUE_TYPES, TEXT_DONE, Seen, Viewing
-from tokenwire.audit.undisturbed import MARK, undisturbed
+from tokenwire.audit.undisturbed import MARK, undisturbed, unsigned
 
 _TERMINAL_OF = {
     Status.COMPLETED: "response.completed",
@@ -30,7 +30,7 @@ def check(history: History, rules: Rules) -> list[Violation]:
             *_end_seen(history, viewing),
         )
     ]
-    found += _endings_agree(history)
+    found += _endings_agree(history, rules)
     found += _accepted_once(history)
     if history.log is not None:
         if rules.lossy and not history.log and all(map(told_lost, history.viewings)):
@@ -125,8 +125,12 @@ def _end_seen(history: History, viewing: Viewing) -> Iterator[Violation]:
         yield Violation(Promise.SAME_TEXT, "text is not its deltas", history.response_id, f"{who}: the item")
 
 
-def _endings_agree(history: History) -> Iterator[Violation]:
-    endings = [viewing.ending for viewing in history.viewings if viewing.ending is not None]
+def _endings_agree(history: History, rules: Rules) -> Iterator[Violation]:
+    endings = [
+        viewing.ending
+        for viewing in history.viewings
+        if viewing.ending is not None and not (rules.lossy and saw_lost_ending(history, viewing))
+    ]
     if any(ending != endings[0] for ending in endings[1:]):
         yield Violation(Promise.ONE_ENDING, "viewers saw different endings", history.response_id)
 
@@ -173,12 +177,24 @@ def _compared(history: History, rules: Rules) -> Iterator[Violation]:
     for viewing in history.viewings:
         if rules.lossy and told_lost(viewing):
             continue
+        if rules.lossy and saw_lost_ending(history, viewing):
+            yield from _same_words(history, viewing)
+            continue
         for seen in viewing.seen:
             detail = _difference(by_number, seen)
             if detail:
                 who = f"viewer {viewing.viewer}: {detail}"
                 yield Violation(Promise.SAME_TEXT, "text is not the log's", history.response_id, who)
                 break
+
+
+def _same_words(history: History, viewing: Viewing) -> Iterator[Violation]:
+    """Find other words in a second ending: who wrote them may differ, and where it ended."""
+    first = unsigned("".join(seen.text for seen in viewing.seen if seen.type == DELTA))
+    second = unsigned(history.text)
+    if not (first.startswith(second) or second.startswith(first)):
+        detail = f"viewer {viewing.viewer}: its ending was lost, and the log says other words now"
+        yield Violation(Promise.SAME_TEXT, "text is not the log's", history.response_id, detail)
 
 
 def _difference(log: dict[int, Entry], seen: Seen) -> str:
@@ -209,7 +225,7 @@ def _ending_right(history: History, rules: Rules) -> Iterator[Violation]:
     prompt = next((entry.prompt_tokens for entry in history.log or () if entry.prompt_tokens), 0)
     for viewing in history.viewings:
         told = viewing.ending
-        if told is None:
+        if told is None or (rules.lossy and saw_lost_ending(history, viewing)):
             continue
         if (told.input_tokens, told.output_tokens) != (prompt, ids):
             detail = f"told {told.input_tokens}+{told.output_tokens}, the log has {prompt}+{ids}"

@@ -62,6 +62,8 @@ class Evidence:
     poisons: int = 0
     told_lost: int = 0
     """Viewers that were told that a server had lost what they had seen."""
+    lost_endings: int = 0
+    """Viewers that had seen an ending which a server lost then: nobody can be told of it any more."""
     stalled: float = 0.0
     """Seconds in which a process of the audit, or of the fleet, waited for a processor."""
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from shared.log import Entry, Kind, Reason
 from tokenwire.audit.asks import Doing
-from tokenwire.audit.history import History, told_lost
+from tokenwire.audit.history import History, saw_lost_ending, told_lost
 from tokenwire.audit.schedule import Fault
 from tokenwire.audit.transcript import DELTA, Viewing
 
@@ -99,6 +99,8 @@ class Fact:
     """If it was ended as left: gateway and beginning of each socket that was open to it then."""
     told_lost: int = 0
     """Viewers that were told that what they had seen is lost."""
+    lost_endings: int = 0
+    """Viewers that had seen an ending which a server lost then."""
     silences: tuple[tuple[float, float], ...] = ()
     """Times over a quarter second in which one that stayed saw nothing new."""
 
@@ -127,6 +129,7 @@ def fact(history: History, freed: Mapping[str, float]) -> Fact:
         merged=sum(seen.number - seen.first for viewing in history.viewings for seen in viewing.seen),
         watching=tuple(_watching(history)),
         told_lost=sum(map(told_lost, history.viewings)),
+        lost_endings=sum(saw_lost_ending(history, viewing) for viewing in history.viewings),
         silences=tuple(_silences(history)),
     )
 

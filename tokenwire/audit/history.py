@@ -37,3 +37,12 @@ class History:
 def told_lost(viewing: Viewing) -> bool:
     """Say whether a viewer was told that what it had seen is lost."""
     return viewing.over == "lost"
+
+
+def saw_lost_ending(history: History, viewing: Viewing) -> bool:
+    """Say whether it saw an ending that a server lost afterwards: the response ended again, under a later epoch.
+
+    Of that nobody can be told any more: whoever has seen the ending is gone.
+    """
+    again = history.ending
+    return viewing.ending is not None and again is not None and viewing.seen[-1].epoch < again.epoch

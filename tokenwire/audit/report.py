@@ -140,7 +140,10 @@ def _delays(found: Evidence) -> list[str]:
 def _losses(found: Evidence) -> list[str]:
     if not any(fault.on_server for fault in found.strikes):
         return []
-    return [f"viewers that were told that a server had lost what they had seen: {found.told_lost}"]
+    return [
+        f"viewers that were told that a server had lost what they had seen: {found.told_lost}",
+        f"viewers that had seen an ending which a server lost then: {found.lost_endings}",
+    ]
 
 
 def _three(values: Sequence[float], digits: int = 2) -> str:

@@ -14,6 +14,11 @@ MARK = re.compile(r"\[([0-9a-f]{4}):(\d+)@([^\]\s]+)\] ")
 """A marked token: the end of its response's id, its position, and who wrote it."""
 
 
+def unsigned(text: str) -> str:
+    """Return the text without who wrote each token."""
+    return MARK.sub(r"[\1:\2] ", text)
+
+
 def undisturbed(history: History, rules: Rules) -> Iterator[Violation]:
     """Compare with what the engine's rule says: it is deterministic, however often it was disturbed."""
     if not rules.exact or not history.viewings:

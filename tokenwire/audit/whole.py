@@ -57,6 +57,7 @@ class Whole:
             evidence.slow += each.doing == Doing.SLOW
             evidence.poisons += each.doing == Doing.POISON
             evidence.told_lost += each.told_lost
+            evidence.lost_endings += each.lost_endings
             self._weigh_pauses(each)
             self._weigh_stop(each)
             self._weigh_leaving(each)

@@ -284,6 +284,26 @@ def test_who_is_told_of_a_loss_may_have_seen_what_the_log_has_no_more():
     assert (Promise.ANY_GATEWAY, "resume refused") in found(history)
 
 
+def ended_twice(tokens: int, again: int, kept: int):
+    """A response whose end the server lost after it was seen: what its viewer saw, and the log of its second run."""
+    left = log_of(again, handed_after=kept)
+    return history_of(left, viewing_of(log_of(tokens), max_tokens=again))
+
+
+def test_an_ending_that_is_lost_after_it_was_seen_may_come_again_where_servers_lose_things():
+    history = ended_twice(9, again=9, kept=4)
+    assert found(history, LOSSY) == set()
+    assert (Promise.SAME_TEXT, "text is not the log's") in found(history)
+
+
+def test_the_second_ending_may_come_at_another_place_but_not_with_other_words():
+    assert found(ended_twice(9, again=6, kept=4), LOSSY) == set()
+    history = ended_twice(9, again=9, kept=4)
+    seen = history.viewings[0].seen
+    seen[7] = Seen(7, 7, seen[7].epoch, DELTA, mark(5), 1.0, 0)
+    assert (Promise.SAME_TEXT, "text is not the log's") in found(history, LOSSY)
+
+
 def test_who_was_shown_other_words_before_being_told_breaks_p1():
     log = log_of(9)
     seen = seen_of(log)[:8]
