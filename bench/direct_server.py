@@ -16,7 +16,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from bench.stamped import StampedEcho
-from gateway.door import text_frame
+from gateway.frame import text_frame
 from gateway.render import DeltaFrame
 from shared.log import escape, new_response_id
 from shared.request import Message, Sampling

@@ -28,7 +28,7 @@ _HERE = Path(__file__).parent
 _BUILT = _HERE.parent / "frontend" / "dist"
 _PAGE = _BUILT / "index.html"
 _CHROMIUM = shutil.which("chromium")
-_FLAGS = (
+FLAGS = (
     "--no-sandbox",  # as root in a container there is none to be had
     "--disable-gpu",
     "--disable-background-networking",
@@ -193,7 +193,7 @@ def _measured(page: Page, ask: Callable[[], None], where: str, text: str) -> Mea
 def chromium() -> Iterator[Browser]:
     """Run a browser without a window."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=list(_FLAGS))
+        browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=list(FLAGS))
         yield browser
         browser.close()
 

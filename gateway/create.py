@@ -259,9 +259,8 @@ def to_request(  # noqa: PLR0913 - the parts of a request that a create does not
 
 def _sampling(create: Create, defaults: Defaults, seed: int) -> Sampling:
     stop = (create.stop,) if isinstance(create.stop, str) else tuple(create.stop or ())
-    asked = create.max_output_tokens
     return Sampling(
-        max_tokens=min(asked or defaults.max_tokens, defaults.max_tokens_limit),
+        max_tokens=min(create.max_output_tokens or defaults.max_tokens, defaults.max_tokens_limit),
         # A natural number that fits 64 signed bits, whatever a worker computes with.
         seed=(seed if create.seed is None else create.seed) % 2**63,
         temperature=1.0 if create.temperature is None else create.temperature,

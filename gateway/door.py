@@ -20,6 +20,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from gateway.errors import CloseCode, Code, WireError
+from gateway.frame import text_frame
 from gateway.handshake import SUBPROTOCOL, choose_subprotocol, name_connection, reject, wants_socket
 from gateway.plain import HEAD_SECONDS, HttpConnection, OnSocket, hang_up, turn_away
 from gateway.principal import Principal
@@ -283,16 +284,6 @@ class DoorConnection(ServerConnection):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def text_frame(payload: bytes) -> bytes:
-    """Frame a whole message as a server does: final, unmasked, no extension (RFC 6455 section 5.2)."""
-    size = len(payload)
-    if size < 126:
-        return b"\x81%c%b" % (size, payload)
-    if size < 1 << 16:
-        return b"\x81\x7e%b%b" % (size.to_bytes(2), payload)
-    return b"\x81\x7f%b%b" % (size.to_bytes(8), payload)
 
 
 def _bound(transport: asyncio.Transport) -> None:

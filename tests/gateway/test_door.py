@@ -2,13 +2,11 @@ import asyncio
 import contextlib
 import json
 
-import pytest
 from gateway_bench import PATIENCE, dialled, in_memory, rest_of, slow_socket, until
 from raw_wire import PING, frame, upgrade
-from websockets.frames import Frame, Opcode
 
 from gateway import door, plain
-from gateway.door import HEAD_BYTES, text_frame
+from gateway.door import HEAD_BYTES
 
 
 async def dialogue(bench, *pieces):
@@ -18,12 +16,6 @@ async def dialogue(bench, *pieces):
             writer.write(piece)
             await writer.drain()
         return await rest_of(reader)
-
-
-@pytest.mark.parametrize("size", [0, 125, 126, 65535, 65536])
-def test_a_text_frame_is_what_the_library_would_send(size):
-    payload = b"x" * size
-    assert text_frame(payload) == Frame(Opcode.TEXT, payload).serialize(mask=False)
 
 
 async def test_a_request_that_comes_in_pieces_is_answered(bench):

@@ -7,14 +7,9 @@ from pathlib import Path
 
 import pytest
 
-FLAGS = (
-    "--no-sandbox",  # as root in a container there is none to be had
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
+from bench.page import FLAGS
+
+__all__ = ["FLAGS", "chromium"]
 
 
 def chromium() -> Path:

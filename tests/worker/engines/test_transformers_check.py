@@ -16,16 +16,6 @@ from worker.engines.transformers.load import load
 HALF = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 8}
 
 
-@pytest.fixture
-def loaded(tiny_model_dir):
-    return load(tiny_options(tiny_model_dir))
-
-
-@pytest.fixture
-def engine(loaded, tiny_model_dir):
-    return TransformersEngine(loaded, tiny_options(tiny_model_dir))
-
-
 def test_a_model_that_is_computed_otherwise_than_it_is_meant_is_refused(engine, loaded):
     expected = plain_logits(loaded.model, loaded.vocabulary, loaded.device)
     loaded.model.set_attn_implementation("tokenwire")

@@ -18,18 +18,7 @@ from shared.request import Message
 from worker.engine_thread import EngineThread
 from worker.engines.contract import EngineError, Piece
 from worker.engines.transformers.engine import TransformersEngine
-from worker.engines.transformers.load import load
 from worker.engines.transformers.prompt import encode
-
-
-@pytest.fixture
-def loaded(tiny_model_dir):
-    return load(tiny_options(tiny_model_dir))
-
-
-@pytest.fixture
-def engine(loaded, tiny_model_dir):
-    return TransformersEngine(loaded, tiny_options(tiny_model_dir))
 
 
 def test_greedy_text_is_what_generate_makes_though_sequences_join_at_different_steps(engine, tiny_model_dir):

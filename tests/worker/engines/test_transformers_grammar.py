@@ -47,11 +47,6 @@ def loaded(tiny_model_dir):
     return load(tiny_options(tiny_model_dir))
 
 
-@pytest.fixture
-def engine(loaded, tiny_model_dir):
-    return TransformersEngine(loaded, tiny_options(tiny_model_dir))
-
-
 def asked(name, **fields):
     return order(name, "the fox", **{"max_tokens": 150, "grammar": GRAMMAR, **fields})
 
